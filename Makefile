@@ -1,0 +1,54 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-servers lint bench lock clean distclean
+
+BIN := .venv/bin
+# How many tests run at once. Each worker starts its own servers.
+WORKERS ?= 2
+# Passed on: make demo ARGS="--keep", make test ARGS="-k accounts", make bench ARGS="--size-mb 500".
+ARGS ?=
+ENGINE ?=
+
+WITHOUT_NETWORK := tests/unit tests/contract tests/property tests/golden
+WITH_SERVERS := tests/integration tests/faults tests/compat tests/acceptance
+PYTEST := $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## a backup, an accident and a restore on a private MariaDB, in about a minute (ENGINE=, ARGS=)
+	@scripts/prepare demo
+	@$(BIN)/tidewind demo $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+
+test: ## everything, on real Kafka, MariaDB and S3 servers, which are fetched first
+	@scripts/prepare test
+	$(PYTEST) $(WITHOUT_NETWORK) $(ARGS)
+	$(PYTEST) $(WITH_SERVERS) $(ARGS)
+
+test-fast: ## the tests that need no server, under 30 s
+	@scripts/ensure-venv.sh dev
+	$(PYTEST) $(WITHOUT_NETWORK) $(ARGS)
+
+test-servers: ## the tests that need servers
+	@scripts/prepare test
+	$(PYTEST) $(WITH_SERVERS) $(ARGS)
+
+lint: ## style, types and import rules
+	@scripts/ensure-venv.sh dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: ## speed beside mydumper, and the limits we promise; writes build/bench.json
+	@scripts/prepare bench
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: ## compile requirements/*.lock again (ARGS=--upgrade takes the newest)
+	@scripts/lock.sh $(ARGS)
+
+clean: ## remove what builds and tests leave in the tree
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	find tidewind schemas services tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## also the environment; the servers in the user's cache stay
+	rm -rf .venv

@@ -1,0 +1,52 @@
+"""`python -m benchmarks`: speed beside named peers, and the limits we promise; writes build/bench.json.
+
+Every figure is measured in one run on one machine, ours and the peer's in turn: mydumper and myloader with compression
+and as many threads as we have worker processes. A figure is a ratio (peer's seconds / ours, so that above 1 we are
+faster) or a limit in its own unit.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import Figure
+from benchmarks.snapshot_restore import measure
+
+BUILD = Path(__file__).parents[1] / "build"
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    options.add_argument("--size-mb", type=int, default=240, help="rows, in megabytes as text (default 240)")
+    options.add_argument("--rounds", type=int, default=3, help="how often each side runs; medians count (default 3)")
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tidewind-bench-") as folder:
+        figures = asyncio.run(measure(Path(folder), size_mb=chosen.size_mb, rounds=chosen.rounds))
+    BUILD.mkdir(exist_ok=True)
+    target = BUILD / "bench.json"
+    target.write_text(json.dumps([figure.as_json() for figure in figures], indent=2) + "\n")
+    _print(figures)
+    missed = [figure.name for figure in figures if not figure.reached]
+    if missed:
+        sys.stderr.write(f"not reached: {', '.join(missed)}\n")
+    return 1 if missed else 0
+
+
+def _print(figures: list[Figure]) -> None:
+    table = Table(title="Tidewind benchmarks", show_lines=False)
+    for heading in ("figure", "measured", "unit", "goal", "peer"):
+        table.add_column(heading)
+    for figure in figures:
+        style = None if figure.reached else "bold red"
+        table.add_row(figure.name, f"{figure.value:.2f}", figure.unit, figure.goal_text, figure.peer or "", style=style)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The present, one whole state per record, on the compacted topic `status.v1`.
+
+The key is `<kind>/<cluster>` or `<kind>/<cluster>/<id>`; each key has one writer. Every record carries a `revision`
+(epoch, count): a reader keeps the highest it has seen. A null value (tombstone) means the thing is no longer kept.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.base import BackupId, ClusterId, Fact, Instant, JobId, RestoreId, TimelineId
+from schemas.commands import BackupCause, BackupSetting, Endpoint, Engine, Replicas
+from schemas.replies import Problem
+
+
+class Status(Fact):
+    """`revision` is (epoch of the writer, count within it), compared as a pair."""
+
+    cluster_id: ClusterId
+    revision: tuple[int, int] = (0, 0)
+    at: Instant
+
+
+class ClusterStatus(Status):
+    """Written by the scheduler."""
+
+    engine: Engine
+    engine_version: str
+    region: str
+    zone: str
+    endpoints: tuple[Endpoint, ...]
+    replicas: Replicas
+    state: Literal["protected", "retired"]
+    created_at: Instant
+    retired_at: Instant | None = None
+
+
+class SettingStatus(Status):
+    """Written by the scheduler: the effective setting."""
+
+    setting: BackupSetting
+    zone: str
+    next_backup_at: Instant | None
+
+
+class SlotStatus(Status):
+    """Written by the scheduler: the newest local day and what became of its backup."""
+
+    slot_date: str
+    due_at: Instant
+    state: Literal["due", "running", "completed", "failed", "missed", "deferred"]
+    backup_id: BackupId | None = None
+    detail: str | None = None
+
+
+class BackupStatus(Status):
+    """Written by the snapshotter. `deleted` and `expired` stay for 7 days, then a tombstone follows."""
+
+    backup_id: BackupId
+    cause: BackupCause
+    slot_date: str | None = None
+    state: Literal["pending", "running", "completed", "failed", "deleting", "deleted", "expired"]
+    listed: bool = True
+    attempt: int = 0
+    started_at: Instant | None = None
+    snapshot_time: Instant | None = None
+    position: str | None = None
+    timeline: TimelineId | None = None
+    tables: int | None = None
+    rows: int | None = None
+    stored_bytes: int | None = None
+    row_bytes: int | None = None
+    expires_at: Instant | None = None
+    verified_at: Instant | None = None
+    damaged: bool = False
+    suspect: tuple[str, ...] = ()
+    problem: Problem | None = None
+
+
+class AvailabilityStatus(Status):
+    """Written by the restorer: may clients use the cluster."""
+
+    state: Literal["Available", "Restoring", "RestoreFailed"]
+    restore_id: RestoreId | None = None
+    detail: str | None = None
+    open_by_hand: tuple[str, ...] = ()
+
+
+RestoreStep = Literal[
+    "accepted",
+    "planned",
+    "gated",
+    "safeguarded",
+    "loaded",
+    "replayed",
+    "accounts",
+    "verified",
+    "opening",
+    "opened",
+    "returning",
+    "returned",
+]
+
+
+class RestoreStatus(Status):
+    """Written by the restorer."""
+
+    restore_id: RestoreId
+    mode: Literal["snapshot", "point_in_time", "undo"]
+    state: Literal["running", "completed", "failed", "cancelled", "undone"]
+    step: RestoreStep
+    backup_id: BackupId | None = None
+    started_at: Instant
+    ended_at: Instant | None = None
+    deadline: Instant | None = None
+    timeline: TimelineId | None = None
+    undo_until: Instant | None = None
+    plan: dict[str, Any] = Field(default_factory=dict)
+    problem: Problem | None = None
+
+
+class JobStatus(Status):
+    """Written by whoever holds the job, every 5 s: the heartbeat that keeps others from taking it over."""
+
+    job_id: JobId
+    service: str
+    command: str
+    epoch: int
+    state: Literal["running", "released", "ended"]
+    holder: str
+    step: str | None = None
+    terminal_event: str | None = None
+
+
+class CaptureStatus(Status):
+    """Written by capture: how far the log has been read and acknowledged by Kafka."""
+
+    history: str
+    position: str
+    lag_s: float
+    headroom_s: float | None = None
+
+
+class Interval(Fact):
+    start: Instant
+    end: Instant
+    timeline: TimelineId
+
+
+class WindowStatus(Status):
+    """Written by archive: the intervals a restore can reach now."""
+
+    intervals: tuple[Interval, ...]
+    gaps: tuple[dict[str, Any], ...] = ()
+    kafka_lag_s: float
+    store_lag_s: float
+
+
+STATUSES: dict[str, type[Status]] = {
+    "cluster": ClusterStatus,
+    "setting": SettingStatus,
+    "slot": SlotStatus,
+    "backup": BackupStatus,
+    "availability": AvailabilityStatus,
+    "restore": RestoreStatus,
+    "job": JobStatus,
+    "capture": CaptureStatus,
+    "window": WindowStatus,
+}
+
+
+def status_type(kind: str) -> str:
+    """The envelope's type of a status kind."""
+    return f"tidewind.status.{kind}.v1"

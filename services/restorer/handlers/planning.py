@@ -1,0 +1,55 @@
+"""Makes plans: asks the database and the store, and lets the rules judge."""
+
+import asyncio
+
+from services.restorer.handlers.connection import target_of
+from services.restorer.handlers.sources import Origin
+from services.restorer.handlers.tools import RestoreTools
+from services.restorer.rules import plan as plans
+from services.restorer.rules.plan import Plan
+from tidewind.domain.problems import refused
+from tidewind.domain.records import RegistryEntry
+from tidewind.ports.engine import TargetState
+from tidewind.ports.restore import SafeguardSource, SnapshotSource
+
+
+async def make_plan(tools: RestoreTools, entry: RegistryEntry, origin: Origin) -> Plan:
+    """Raises Refused, DatabaseError, StoreError."""
+    try:
+        async with asyncio.timeout(tools.settings.plan_timeout_s):
+            target = await _survey(tools, entry)
+            if isinstance(origin.source, SnapshotSource):
+                accounts = await tools.engines[entry.engine].accounts(origin.source)
+                return plans.of_snapshot(entry, origin.source.manifest, target, accounts, tools.assumptions)
+            assert isinstance(origin.source, SafeguardSource)
+            kept = tuple((str(schema), str(table)) for schema, table in kept_tables(origin))
+            return plans.of_undo(
+                entry,
+                target,
+                tools.assumptions,
+                restore_id=origin.source.restore_id,
+                timeline=origin.timeline,
+                cut=origin.cut,
+                kept_tables=kept,
+            )
+    except TimeoutError:
+        limit = tools.settings.plan_timeout_s
+        raise refused("database-unreachable", f"{entry.cluster_id} did not tell its state within {limit:g} s") from None
+
+
+def kept_tables(origin: Origin) -> list[list[str]]:
+    """The tables an undo would bring back."""
+    assert isinstance(origin.source, SafeguardSource)
+    for facts in origin.source.kept.values():
+        if "tables" in facts and "schemas" in facts:
+            found: list[list[str]] = facts["tables"]
+            return found
+    return []
+
+
+async def _survey(tools: RestoreTools, entry: RegistryEntry) -> TargetState:
+    engine = tools.engines.get(entry.engine)
+    if engine is None:
+        raise refused("unsupported-engine", f"{entry.cluster_id} runs {entry.engine}, which cannot be restored yet")
+    target = target_of(entry)
+    return await engine.survey(target.address, target.login)

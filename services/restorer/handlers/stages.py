@@ -1,0 +1,250 @@
+"""The single steps of a restore, each with the note that says it is done.
+
+A note is put when the step is whole, never before; what a successor must know of a step that is not whole is kept by
+the engine itself. Kafka is waited for once, before anything is touched; from then on everything said is queued.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from schemas.replies import Problem
+from schemas.status import RestoreStep
+from services.restorer.handlers.hold import Hold
+from services.restorer.handlers.memory import JobMemory
+from services.restorer.handlers.notices import Notices, State
+from services.restorer.handlers.sources import OPENED_NOTE, Origin
+from services.restorer.handlers.tools import RestoreTools
+from services.restorer.rules.steps import Action, Next
+from tidewind.domain import keys, timelines
+from tidewind.domain.ids import timeline_id
+from tidewind.domain.problems import problem, refused
+from tidewind.domain.records import Timeline
+from tidewind.ports.bus import BusUnavailable
+from tidewind.ports.jobs import Ending, JobContext
+from tidewind.ports.restore import Opened, Source
+
+
+class Stages:
+    """Does one step at a time for one restore."""
+
+    def __init__(
+        self,
+        tools: RestoreTools,
+        context: JobContext,
+        *,
+        memory: JobMemory,
+        hold: Hold,
+        notices: Notices,
+        origin: Origin,
+        restore_id: str,
+    ) -> None:
+        self._tools = tools
+        self._context = context
+        self._memory = memory
+        self._hold = hold
+        self._notices = notices
+        self._origin = origin
+        self._restore_id = restore_id
+
+    async def perform(self, action: Action) -> None:
+        """Raises DatabaseError, StoreError, Refused, LeaseLost."""
+        perform = {
+            Action.ANNOUNCE: self._announce,
+            Action.GATE: self._gate,
+            Action.SAFEGUARD: self._safeguard,
+            Action.LOAD: self._load,
+            Action.DEFINE: self._define,
+            Action.VERIFY: self._verify,
+            Action.OPEN: self._open,
+            Action.GIVE_BACK: self._give_back,
+            Action.FINISH: self._finish,
+        }[action]
+        await perform()
+
+    async def before_opening(self) -> None:
+        """The last look before the verdict. Raises Refused if somebody else wrote since the gate was closed."""
+        session = await self._hold.session()
+        gated = self._memory.known("gated") or {}
+        if not await session.unchanged_since(gated.get("position")):
+            raise refused(
+                "database-failed",
+                "something was written to the log while the cluster was closed, and not by this restore",
+                next_step="Find who writes past the account tables, and repeat; the old data is back",
+            )
+        self._notices.step("opening")
+
+    async def end(self, now: Next) -> Ending:
+        """The terminal event; what only the running restore needed goes."""
+        await self._tools.store.delete([keys.pin(self._context.job.cluster_id, self._context.job.job_id)])
+        if now.action is Action.END_OPENED:
+            return self._completed()
+        step, why = self._failure(now.reason)
+        returned = now.action is Action.END_RETURNED
+        self._notices.available("open with the data it had before" if returned else "nothing was touched")
+        state: State = "cancelled" if why is None else "failed"
+        self._notices.step("returned" if returned else "accepted", state=state, problem=why)
+        if why is None:
+            return self._notices.cancelled(step, self._return_ms())
+        return self._notices.failed(step, why, returned=True)
+
+    async def open_by_hand(self) -> tuple[str, ...]:
+        try:
+            return await (await self._hold.session()).open_by_hand(self._memory)
+        except Exception:
+            gated = self._memory.known("gated") or {}
+            return tuple(gated.get("open_by_hand", ()))
+
+    async def _announce(self) -> None:
+        self._notices.step("planned")
+        self._notices.started()
+        began = self._tools.clock.monotonic()
+        while True:
+            try:
+                await self._context.status_acknowledged("availability", self._notices.restoring())
+                break
+            except BusUnavailable as error:
+                if self._tools.clock.monotonic() - began > self._tools.settings.announce_timeout_s:
+                    raise refused(
+                        "operation-running",
+                        f"Kafka has not acknowledged that the cluster will be closed: {error}",
+                        next_step="Bring Kafka back and ask for the restore again; nothing was touched",
+                    ) from None
+                await self._tools.clock.sleep(self._tools.settings.retry_pause_s)
+        await self._memory.keep("announced", {"at": self._now()})
+
+    async def _gate(self) -> None:
+        session = await self._hold.session()
+        began = await self._memory.keep("gating", {"at": self._now()})
+        gated = await session.gate(self._source, self._memory, self._report)
+        note = await self._memory.keep(
+            "gated",
+            {
+                "at": self._now(),
+                "position": gated.position,
+                "connections_ended": gated.connections_ended,
+                "open_by_hand": list(gated.open_by_hand),
+            },
+        )
+        took = _ms(began["at"], note["at"])
+        self._notices.gated(int(note["connections_ended"]), took, tuple(note["open_by_hand"]))
+        self._notices.step("gated")
+
+    async def _safeguard(self) -> None:
+        tables = await (await self._hold.session()).safeguard(self._memory, self._report)
+        await self._done("safeguarded", {"tables": tables})
+
+    async def _load(self) -> None:
+        loaded = await (await self._hold.session()).load(self._source, self._report)
+        await self._done("loaded", {"tables": loaded.tables, "rows": loaded.rows, "row_bytes": loaded.row_bytes})
+
+    async def _define(self) -> None:
+        session = await self._hold.session()
+        refused_things = await session.define(self._source, self._memory, self._report)
+        await self._done("accounts", {"not_taken": list(refused_things)})
+
+    async def _verify(self) -> None:
+        verified = await (await self._hold.session()).verify(self._source, self._report)
+        await self._done("verified", {"tables": verified.tables, "rows": verified.rows})
+
+    async def _open(self) -> None:
+        opened = await (await self._hold.session()).open(self._source, self._memory, self._report)
+        moment = self._tools.clock.now()
+        await self._put_timeline(opened, moment)
+        undo_until = moment + self._tools.settings.undo_kept
+        note = await self._memory.keep(
+            OPENED_NOTE,
+            {"at": moment.isoformat(), "position": opened.position, "undo_until": undo_until.isoformat()},
+        )
+        self._notices.available("open with the restored data")
+        self._notices.step(
+            "opened", timeline=timeline_id(self._restore_id), undo_until=datetime.fromisoformat(note["undo_until"])
+        )
+
+    async def _give_back(self) -> None:
+        self._notices.step("returning")
+        began = await self._memory.keep("returning", {"at": self._now()})
+        await (await self._hold.session()).give_back(self._origin.source, self._memory, self._report)
+        await self._memory.keep("returned", {"at": self._now(), "began": began["at"]})
+        self._notices.available("open with the data it had before")
+
+    async def _finish(self) -> None:
+        opened = OPENED_NOTE in self._memory.names
+        await (await self._hold.session()).finish(self._origin.source, opened=opened)
+        await self._memory.keep("finished", {"at": self._now()})
+
+    async def _put_timeline(self, opened: Opened, moment: datetime) -> None:
+        gated = self._memory.known("gated") or {}
+        cluster = self._context.job.cluster_id
+        document: Timeline = timelines.opened(
+            cluster_id=cluster,
+            restore_id=self._restore_id,
+            job_id=self._context.job.job_id,
+            parent=self._origin.timeline,
+            cut=self._origin.cut,
+            cut_backup=self._origin.backup_id,
+            parent_end=gated.get("position"),
+            start=opened.position,
+            started_at=moment,
+        )
+        await self._tools.store.put_if_absent(keys.timeline(cluster, document.timeline), document.to_bytes())
+
+    async def _done(self, note: RestoreStep, facts: Mapping[str, Any]) -> None:
+        await self._memory.keep(note, {"at": self._now(), **facts})
+        self._notices.step(note)
+
+    def _completed(self) -> Ending:
+        opened = self._memory.known(OPENED_NOTE) or {}
+        gating = self._memory.known("gating") or {}
+        verified = self._memory.known("verified") or {}
+        undo_until = datetime.fromisoformat(opened["undo_until"])
+        timeline = timeline_id(self._restore_id)
+        self._notices.available("open with the restored data")
+        self._notices.step("opened", state="completed", timeline=timeline, undo_until=undo_until)
+        accepted = self._context.job.accepted_at.isoformat()
+        not_taken = (self._memory.known("accounts") or {}).get("not_taken", ())
+        untaken = f"; the server would not take: {'; '.join(not_taken)[:2000]}" if not_taken else ""
+        return self._notices.completed(
+            {
+                "timeline": timeline,
+                "closed_ms": _ms(gating["at"], opened["at"]),
+                "duration_ms": _ms(accepted, opened["at"]),
+                "tables": verified["tables"],
+                "rows": verified["rows"],
+                "undo_until": undo_until,
+                "way_back": f"tidewind restore undo {self._restore_id} until {undo_until:%Y-%m-%d %H:%M} UTC{untaken}",
+            }
+        )
+
+    def _failure(self, reason: str) -> tuple[str, Problem | None]:
+        """Where it stopped, and why; None for a cancel."""
+        note = self._memory.known("failure")
+        step = next((name for name in reversed(_STEPS) if name in self._memory.names), "accepted")
+        if note is not None:
+            return str(note["step"]), Problem.model_validate(note["problem"])
+        if self._context.cancel_requested.is_set():
+            return step, None
+        return step, problem("time-limit", f"The restore was not done within {self._tools.settings.limit}: {reason}")
+
+    def _return_ms(self) -> int:
+        returned = self._memory.known("returned")
+        return _ms(returned["began"], returned["at"]) if returned else 0
+
+    @property
+    def _source(self) -> Source:
+        if self._origin.source is None:
+            raise refused("backup-damaged", "the backup can no longer be read")
+        return self._origin.source
+
+    def _report(self, step: str, done: float, total: float | None, unit: str) -> None:
+        self._context.report(step, done, total, unit)
+
+    def _now(self) -> str:
+        return self._tools.clock.now().isoformat()
+
+
+_STEPS = ("gated", "safeguarded", "loaded", "accounts", "verified")
+
+
+def _ms(began: str, ended: str) -> int:
+    return round((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds() * 1000)

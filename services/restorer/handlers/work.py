@@ -1,0 +1,127 @@
+"""The work of a restore and of an undo, from the accepted command to its ending: they differ in what they restore."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from services.restorer.handlers import planning
+from services.restorer.handlers.hold import Hold
+from services.restorer.handlers.memory import JobMemory
+from services.restorer.handlers.notices import Mode, Notices
+from services.restorer.handlers.restoration import Restoration, problem_of
+from services.restorer.handlers.sources import Origin
+from services.restorer.handlers.stages import Stages
+from services.restorer.handlers.tools import RestoreTools
+from tidewind.domain import ids, keys
+from tidewind.domain.problems import Refused, problem, refused
+from tidewind.domain.records import Pin, RegistryEntry
+from tidewind.ports.jobs import Ending, JobContext, OperationKind
+from tidewind.ports.store import StoreError, StoreUnavailable
+
+Result = TypeVar("Result")
+FindOrigin = Callable[[bool], Awaitable[Origin]]
+"""`await find(checked)`: what is restored. Checked, it is refused if it may not be; once begun, that is past."""
+
+
+class CancelledBefore(Exception):
+    """Cancelled before the restore held the cluster: nothing was touched."""
+
+
+async def carry_out(
+    tools: RestoreTools,
+    context: JobContext,
+    *,
+    operation: OperationKind,
+    mode: Mode,
+    backup_id: str | None,
+    reason: str | None,
+    find_origin: FindOrigin,
+) -> Ending:
+    """Raises Refused if it cannot begin; LeaseLost."""
+    restore_id = ids.restore_id(context.job.job_id)
+    notices = Notices(context, tools.clock, restore_id=restore_id, mode=mode, backup_id=backup_id, reason=reason)
+    notices.step("accepted")
+    try:
+        await _patiently(tools, lambda: _take(context, operation))
+    except CancelledBefore:
+        notices.step("accepted", state="cancelled")
+        return notices.cancelled("accepted", 0)
+    memory = await _patiently(tools, lambda: JobMemory.recall(context))
+    entry = await _patiently(tools, lambda: _entry(tools, context.job.cluster_id))
+    standing = memory.known("plan")
+    if standing is not None:
+        origin, notices.plan = await _origin_again(tools, memory, find_origin), standing
+    else:
+        origin = await _pinned(tools, context, backup_id, find_origin)
+        notices.plan = await _planned(tools, context, memory, entry, origin)
+    hold = Hold(tools, context, memory, entry, restore_id)
+    stages = Stages(tools, context, memory=memory, hold=hold, notices=notices, origin=origin, restore_id=restore_id)
+    restoration = Restoration(tools, context, memory=memory, hold=hold, stages=stages, notices=notices)
+    return await restoration.run()
+
+
+async def _take(context: JobContext, operation: OperationKind) -> None:
+    """The operation lock; a running backup is asked to stop. Raises CancelledBefore."""
+    taking = asyncio.ensure_future(context.take_operation(operation, cancel_backup=True))
+    cancel = asyncio.ensure_future(context.cancel_requested.wait())
+    try:
+        await asyncio.wait({taking, cancel}, return_when=asyncio.FIRST_COMPLETED)
+        if not taking.done():
+            raise CancelledBefore
+        await taking
+    finally:
+        for task in (taking, cancel):
+            task.cancel()
+        await asyncio.gather(taking, cancel, return_exceptions=True)
+
+
+async def _pinned(tools: RestoreTools, context: JobContext, backup_id: str | None, find_origin: FindOrigin) -> Origin:
+    """The source, pinned. The pin is put before the source is looked at for tombstones: a delete puts its tombstone
+    before it looks for pins, so one of the two sees the other."""
+    job = context.job
+    if backup_id is not None:
+        pin = Pin(job_id=job.job_id, backups=(backup_id,), pinned_at=tools.clock.now())
+        await tools.store.put_if_absent(keys.pin(job.cluster_id, job.job_id), pin.to_bytes())
+    try:
+        return await find_origin(True)
+    except Refused:
+        await tools.store.delete([keys.pin(job.cluster_id, job.job_id)])
+        raise
+
+
+async def _planned(
+    tools: RestoreTools, context: JobContext, memory: JobMemory, entry: RegistryEntry, origin: Origin
+) -> Mapping[str, Any]:
+    """The plan as it is now that nobody else works on the cluster; kept, so that successors carry out the same."""
+    plan = await planning.make_plan(tools, entry, origin)
+    if plan.blockers:
+        await tools.store.delete([keys.pin(context.job.cluster_id, context.job.job_id)])
+        raise refused("restore-blocked", "; ".join(plan.blockers), facts={"plan": plan.to_json()})
+    return await memory.keep("plan", plan.to_json())
+
+
+async def _origin_again(tools: RestoreTools, memory: JobMemory, find_origin: FindOrigin) -> Origin:
+    """The source of a restore that was begun: if it cannot be read any more, that is a failure of the restore, which
+    leads to the way back."""
+    try:
+        return await _patiently(tools, lambda: find_origin(False))
+    except (Refused, StoreError) as error:
+        why = problem_of(error)
+        await memory.keep("failure", {"step": "load", "problem": why.model_dump(mode="json")})
+        return Origin(source=None, timeline=ids.ROOT_TIMELINE, cut=None, backup_id=None)
+
+
+async def _patiently(tools: RestoreTools, call: Callable[[], Awaitable[Result]]) -> Result:
+    """Repeat while the store does not answer: a restore that was begun may not end because its ledger is away."""
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable:
+            await tools.clock.sleep(tools.settings.retry_pause_s)
+
+
+async def _entry(tools: RestoreTools, cluster: str) -> RegistryEntry:
+    entry = await tools.registry.newest(cluster)
+    if entry is None:
+        raise Refused(problem("unknown-cluster", f"There is no cluster {cluster}"))
+    return entry

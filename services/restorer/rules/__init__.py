@@ -1,0 +1,1 @@
+"""What the restorer decides, as pure functions of values."""

@@ -1,0 +1,289 @@
+"""The plan of a restore: a value that says what would happen, computed from values alone.
+
+`plan_hash` covers what the restore leads to (cluster, timeline, cut, base, segments), not the figures around it: rows
+and free space change by the second, and must not void what somebody has confirmed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from tidewind.domain.manifest import Manifest
+from tidewind.domain.records import RegistryEntry
+from tidewind.ports.engine import TargetState
+
+LISTED_TABLES = 200
+LISTED_ACCOUNTS = 200
+
+Fate = Literal["replaced", "disappears", "returns"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """Of the settings: what estimates and the space needed are computed with."""
+
+    load_mb_per_s: float
+    space_factor: float
+    limit: timedelta
+    undo_kept: timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFate:
+    """What becomes of a table. `rows_now` is the server's estimate; `rows_then` is None where only the table moves."""
+
+    schema: str
+    table: str
+    fate: Fate
+    rows_now: int | None
+    rows_then: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountFates:
+    """None of these lists is known where the server would not tell."""
+
+    appear: tuple[str, ...] = ()
+    disappear: tuple[str, ...] = ()
+    change: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a restore would do. `blockers` must be empty before it may begin; `warnings` are for the reader."""
+
+    cluster_id: str
+    mode: Literal["snapshot", "undo"]
+    plan_hash: str
+    timeline: str
+    cut: str | None
+    base: str
+    base_time: datetime | None
+    segments: tuple[str, ...]
+    tables: tuple[TableFate, ...]
+    tables_total: int
+    tables_not_listed: int
+    rows_now: int
+    rows_then: int | None
+    accounts: AccountFates
+    transactions_rolled_back: tuple[str, ...]
+    connections_ended: int
+    replicas: str
+    space_needed: int
+    space_free: int | None
+    estimate_s: float
+    limit_s: float
+    way_back: str
+    blockers: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in replies and events."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_json))
+        return plain
+
+
+def plan_hash(*, cluster: str, timeline: str, cut: str | None, base: str, segments: tuple[str, ...] = ()) -> str:
+    """64 hexadecimal digits; any prefix of 6 or more confirms a plan."""
+    meant = {"base": base, "cluster": cluster, "cut": cut, "segments": list(segments), "timeline": timeline}
+    return hashlib.sha256(json.dumps(meant, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def of_snapshot(
+    entry: RegistryEntry,
+    manifest: Manifest,
+    target: TargetState,
+    accounts: Mapping[str, str] | None,
+    assumptions: Assumptions,
+) -> Plan:
+    """Restore a backup. `accounts` are fingerprints of those it holds."""
+    then = {(table.schema_name, table.name): table.rows for table in manifest.tables}
+    row_bytes = sum(table.row_bytes for table in manifest.tables)
+    needed = round(row_bytes * assumptions.space_factor) + (row_bytes if entry.replicas == "attached" else 0)
+    return _plan(
+        entry,
+        target,
+        assumptions,
+        mode="snapshot",
+        timeline=manifest.timeline,
+        cut=manifest.position,
+        base=manifest.backup_id,
+        base_time=manifest.snapshot_time,
+        then=dict(then),
+        accounts=_account_fates(target.account_prints, accounts),
+        space_needed=needed,
+        estimate_s=2 + 1.5 * row_bytes / (assumptions.load_mb_per_s * 1e6),
+        blockers=_snapshot_blockers(entry, manifest, target),
+        warnings=_snapshot_warnings(manifest, target),
+    )
+
+
+def of_undo(
+    entry: RegistryEntry,
+    target: TargetState,
+    assumptions: Assumptions,
+    *,
+    restore_id: str,
+    timeline: str,
+    cut: str | None,
+    kept_tables: tuple[tuple[str, str], ...],
+) -> Plan:
+    """Bring back what a restore set aside: only names change, so it takes seconds and no space."""
+    return _plan(
+        entry,
+        target,
+        assumptions,
+        mode="undo",
+        timeline=timeline,
+        cut=cut,
+        base=restore_id,
+        base_time=None,
+        then=dict.fromkeys(kept_tables),
+        accounts=AccountFates(),
+        space_needed=0,
+        estimate_s=2 + 0.005 * len(kept_tables),
+        blockers=(),
+        warnings=(),
+    )
+
+
+def _plan(
+    entry: RegistryEntry,
+    target: TargetState,
+    assumptions: Assumptions,
+    *,
+    mode: Literal["snapshot", "undo"],
+    timeline: str,
+    cut: str | None,
+    base: str,
+    base_time: datetime | None,
+    then: Mapping[tuple[str, str], int | None],
+    accounts: AccountFates,
+    space_needed: int,
+    estimate_s: float,
+    blockers: tuple[str, ...],
+    warnings: tuple[str, ...],
+) -> Plan:
+    fates = _table_fates(target, then)
+    known = [rows for rows in then.values() if rows is not None]
+    return Plan(
+        cluster_id=entry.cluster_id,
+        mode=mode,
+        plan_hash=plan_hash(cluster=entry.cluster_id, timeline=timeline, cut=cut, base=base),
+        timeline=timeline,
+        cut=cut,
+        base=base,
+        base_time=base_time,
+        segments=(),
+        tables=tuple(fates[:LISTED_TABLES]),
+        tables_total=len(fates),
+        tables_not_listed=max(0, len(fates) - LISTED_TABLES),
+        rows_now=sum(int(table["rows"]) for table in target.tables.values()),
+        rows_then=sum(known) if len(known) == len(then) else None,
+        accounts=accounts,
+        transactions_rolled_back=target.prepared_xa,
+        connections_ended=target.connections,
+        replicas=entry.replicas,
+        space_needed=space_needed,
+        space_free=target.free_bytes,
+        estimate_s=round(estimate_s, 1),
+        limit_s=assumptions.limit.total_seconds(),
+        way_back=f"undo keeps the present data for {_days(assumptions.undo_kept)}, then removes it",
+        blockers=(*_common_blockers(entry, target, space_needed), *blockers),
+        warnings=(*_common_warnings(target, space_needed), *warnings),
+    )
+
+
+def _table_fates(target: TargetState, then: Mapping[tuple[str, str], int | None]) -> list[TableFate]:
+    """Largest difference first, so that a list cut short shows what matters."""
+    fates = []
+    for schema, table in sorted({*target.tables, *then}):
+        now = target.tables.get((schema, table))
+        fate: Fate = "replaced" if now and (schema, table) in then else "disappears" if now else "returns"
+        rows_now = int(now["rows"]) if now else None
+        fates.append(
+            TableFate(schema=schema, table=table, fate=fate, rows_now=rows_now, rows_then=then.get((schema, table)))
+        )
+    return sorted(fates, key=lambda one: -abs((one.rows_now or 0) - (one.rows_then or 0)))
+
+
+def _account_fates(now: Mapping[str, str], then: Mapping[str, str] | None) -> AccountFates:
+    if then is None or not now:
+        return AccountFates()
+    return AccountFates(
+        appear=tuple(sorted(then.keys() - now.keys()))[:LISTED_ACCOUNTS],
+        disappear=tuple(sorted(now.keys() - then.keys()))[:LISTED_ACCOUNTS],
+        change=tuple(sorted(name for name in now.keys() & then.keys() if now[name] != then[name]))[:LISTED_ACCOUNTS],
+    )
+
+
+def _common_blockers(entry: RegistryEntry, target: TargetState, space_needed: int) -> tuple[str, ...]:
+    found = [
+        finding.text + (f" → {finding.fix}" if finding.fix else "")
+        for finding in target.findings
+        if finding.level == "error"
+    ]
+    if target.facts.identity != entry.server_identity:
+        found.append(
+            f"the server that answers ({target.facts.identity}) is not the one enrolled ({entry.server_identity})"
+            " → check the endpoints; if the server was replaced, say so with tidewind cluster update"
+        )
+    if target.free_bytes is not None and target.free_bytes < space_needed:
+        found.append(
+            f"the database's disk has {_gb(target.free_bytes)} free; live and restored data together need"
+            f" {_gb(space_needed)} more → free space"
+        )
+    return tuple(found)
+
+
+def _common_warnings(target: TargetState, space_needed: int) -> tuple[str, ...]:
+    found = [finding.text for finding in target.findings if finding.level == "warn"]
+    if target.free_bytes is None and space_needed:
+        found.append(
+            f"free space on the database's disk is unknown; {_gb(space_needed)} are needed"
+            " → INSTALL SONAME 'disks' lets the plan see it"
+        )
+    if target.prepared_xa:
+        found.append(f"{len(target.prepared_xa)} prepared transactions will be rolled back for good, undo included")
+    return tuple(found)
+
+
+def _snapshot_blockers(entry: RegistryEntry, manifest: Manifest, target: TargetState) -> tuple[str, ...]:
+    if manifest.engine != entry.engine:
+        return (f"the backup is of {manifest.engine}, the cluster runs {entry.engine}",)
+    if _release(target.facts.version) < _release(manifest.engine_version):
+        return (
+            f"the server runs {target.facts.version}, older than {manifest.engine_version} of the backup"
+            " → upgrade the server",
+        )
+    return ()
+
+
+def _snapshot_warnings(manifest: Manifest, target: TargetState) -> tuple[str, ...]:
+    found = [f"not in the backup: {text}" for text in manifest.unsupported[:20]]
+    if manifest.server_identity != target.facts.identity:
+        found.append("the backup was taken on another data directory of this cluster")
+    return tuple(found)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(10, 11) of "10.11.19": the same release takes back what any of its patches wrote."""
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def _days(span: timedelta) -> str:
+    days = span.total_seconds() / 86400
+    return f"{days:g} days" if days != 1 else "a day"
+
+
+def _json(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} cannot stand in a plan")

@@ -1,0 +1,167 @@
+"""Names the scheduler's adapters and starts it."""
+
+from datetime import timedelta
+
+from schemas.envelope import Message
+from schemas.topics import COMMANDS, SCHEDULER_TABLE, SCHEDULER_TICKS
+from services.scheduler.faust_app import FaustSettings, TickApplication, Work
+from services.scheduler.handlers.backups import RouteDelete, RouteRun, RouteVerify
+from services.scheduler.handlers.bases import BaseKeeper
+from services.scheduler.handlers.clusters import EnrollCluster, RetireCluster, UpdateCluster
+from services.scheduler.handlers.days import SlotDays
+from services.scheduler.handlers.registry_changes import RegistryChanges
+from services.scheduler.handlers.removals import RemovalKeeper
+from services.scheduler.handlers.setting import SetBackupSetting
+from services.scheduler.handlers.slots import SlotKeeper, SlotRules
+from services.scheduler.handlers.speaker import Speaker
+from services.scheduler.handlers.statuses import StatusKeeper
+from services.scheduler.handlers.survey import Survey
+from services.scheduler.handlers.ticks import Keepers, TickHandler, TickRules
+from services.scheduler.rules.emission import forged
+from services.scheduler.rules.overdue import Limits
+from services.scheduler.settings import SchedulerSettings
+from tidewind.assembly import Platform, open_platform, serve_health
+from tidewind.bus.consumer import Consumer, ConsumerRules
+from tidewind.domain import ids
+from tidewind.domain.regions import extend_regions, shipped_regions
+from tidewind.ports.bus import BusError, RecordHandler
+from tidewind.runtime.service import JobService
+from tidewind.runtime.settings import RegionSettings
+
+NAME = "scheduler"
+ENGINES = frozenset({"mariadb"})
+
+
+async def serve() -> int:
+    """Run until a signal; the exit code."""
+    async with open_platform(NAME) as platform:
+        await _assemble(platform, SchedulerSettings())
+        await serve_health(platform)
+        return await platform.host.run()
+
+
+async def _assemble(platform: Platform, settings: SchedulerSettings) -> None:
+    service = JobService(
+        NAME,
+        platform.service.instance,
+        store=platform.store,
+        publisher=platform.publisher,
+        view=platform.view,
+        clock=platform.clock,
+        partition_of=platform.partition_of,
+        partitions=platform.partitions,
+    )
+    days = SlotDays(service.ledger, service.catalogue)
+    _offer_commands(service, days, platform, settings)
+    ticks = _tick_handler(service, days, platform, settings)
+
+    async def send_tick(partition: int) -> None:
+        await platform.publisher.send(SCHEDULER_TICKS, _tick(platform, partition, fresh=False))
+
+    app = TickApplication(
+        await _faust_settings(platform, settings),
+        Work(tick=ticks.handle, send_tick=send_tick, assigned=ticks.assigned),
+        platform.clock,
+    )
+    consumer = Consumer(
+        platform.connection,
+        platform.publisher,
+        ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}-commands"),
+        {COMMANDS: _handler(service)},
+        clock=platform.clock,
+        on_assigned=service.assigned,
+        on_poison=service.refuse_poison,
+    )
+    platform.host.add("consumer", consumer.run)
+    platform.host.add("stream application", app.run)
+    platform.host.add("takeover", service.take_over)
+    platform.host.on_close("jobs", lambda: service.stop(platform.service.stop_deadline_s))
+
+
+def _offer_commands(service: JobService, days: SlotDays, platform: Platform, settings: SchedulerSettings) -> None:
+    regions = extend_regions(shipped_regions(), RegionSettings().regions)
+    changes = RegistryChanges(
+        service.registry,
+        platform.clock,
+        lambda cluster: platform.publisher.post(
+            SCHEDULER_TICKS, _tick(platform, platform.partition_of(cluster), fresh=True)
+        ),
+    )
+    service.offer(
+        (
+            EnrollCluster(regions, ENGINES),
+            UpdateCluster(changes, regions),
+            RetireCluster(changes, service.catalogue),
+            SetBackupSetting(changes, days, service.catalogue, platform.clock),
+            RouteRun(allowed=settings.allow_manual_backups),
+            RouteDelete(),
+            RouteVerify(),
+        )
+    )
+
+
+def _tick_handler(service: JobService, days: SlotDays, platform: Platform, settings: SchedulerSettings) -> TickHandler:
+    survey = Survey(platform.store, service.ledger, platform.clock, max_age_s=settings.tick_s / 2)
+    speaker = Speaker(platform.publisher, service.composer.source)
+    rules = SlotRules(
+        grace=timedelta(hours=settings.grace_h),
+        limits=Limits(begin=timedelta(minutes=settings.overdue_begin_min), end=timedelta(hours=settings.overdue_end_h)),
+    )
+    return TickHandler(
+        TickRules(removal_every_s=settings.retention_every_min * 60),
+        Keepers(
+            slots=SlotKeeper(rules, days, survey, speaker),
+            bases=BaseKeeper(service.ledger, service.catalogue, survey, speaker),
+            removals=RemovalKeeper(service.ledger, service.catalogue, speaker),
+            statuses=StatusKeeper(platform.publisher, service.composer, platform.view),
+        ),
+        survey=survey,
+        store=platform.store,
+        clock=platform.clock,
+        partition_of=platform.partition_of,
+    )
+
+
+async def _faust_settings(platform: Platform, settings: SchedulerSettings) -> FaustSettings:
+    """Raises BusError if a topic is missing or has another number of partitions than the rest."""
+    for topic in (SCHEDULER_TICKS, SCHEDULER_TABLE):
+        count = await platform.publisher.partitions(topic)
+        if count != platform.partitions:
+            raise BusError(
+                f"{platform.connection.name(topic)} has {count} partitions, the others have {platform.partitions}; "
+                "make all topics alike: tidewind topics check"
+            )
+    bus = platform.connection.settings
+    return FaustSettings(
+        prefix=bus.prefix,
+        bootstrap=bus.bootstrap,
+        partitions=platform.partitions,
+        session_timeout_s=bus.session_timeout_s,
+        request_timeout_s=bus.request_timeout_s,
+        tick_s=settings.tick_s,
+        stop_deadline_s=platform.service.stop_deadline_s / 2,
+        security=await platform.connection.security(),
+    )
+
+
+def _tick(platform: Platform, partition: int, *, fresh: bool) -> Message:
+    now = platform.clock.now()
+    return Message(
+        id=ids.derived_id(platform.service.instance, "tick", str(partition), now.isoformat()),
+        type="tidewind.scheduler.tick.v1",
+        source=f"/tidewind/{NAME}/{platform.service.instance}",
+        time=now,
+        key=str(partition),
+        data={"fresh": fresh},
+    )
+
+
+def _handler(service: JobService) -> RecordHandler:
+    async def handle(message: Message) -> None:
+        poison = forged(message)
+        if poison is not None:
+            await service.refuse_poison(poison, message.key)
+            raise poison
+        await service.handle(message)
+
+    return handle

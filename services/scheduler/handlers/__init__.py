@@ -1,0 +1,1 @@
+"""What the scheduler does with a command or a tick, through ports."""

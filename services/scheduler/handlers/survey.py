@@ -1,0 +1,90 @@
+"""What the store holds, as far as a tick needs to know: listings once a round, immutable documents once ever."""
+
+from dataclasses import dataclass, field
+
+from tidewind.domain import keys
+from tidewind.domain.records import RegistryEntry, Timeline, parse
+from tidewind.ports.clock import Clock
+from tidewind.ports.store import Store
+from tidewind.runtime.ledger import Ledger
+
+SNAPSHOTTER = "snapshotter"
+RESTORER = "restorer"
+
+
+@dataclass
+class _Listing:
+    """Keys by cluster, and the ids of unfinished jobs by cluster."""
+
+    revisions: dict[str, list[str]] = field(default_factory=dict)
+    timelines: dict[str, list[str]] = field(default_factory=dict)
+    backups_open: dict[str, frozenset[str]] = field(default_factory=dict)
+    restores_open: dict[str, frozenset[str]] = field(default_factory=dict)
+
+
+class Survey:
+    """`refresh` first; the other methods answer from the newest listing. A few listings for the whole fleet, so that
+    ticks cost the same with one cluster or a thousand."""
+
+    def __init__(self, store: Store, ledger: Ledger, clock: Clock, *, max_age_s: float) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._clock = clock
+        self._max_age_s = max_age_s
+        self._listed_at: float | None = None
+        self._listing = _Listing()
+        self._entries: dict[str, RegistryEntry] = {}
+        self._timelines: dict[str, Timeline] = {}
+
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """List again unless the last listing is young. Raises StoreError, keeping the last one."""
+        began = self._clock.monotonic()
+        if not at_once and self._listed_at is not None and began - self._listed_at < self._max_age_s:
+            return
+        self._listing = _Listing(
+            revisions=await self._by_cluster(keys.REGISTRY),
+            timelines=await self._by_cluster(keys.TIMELINES),
+            backups_open=await self._open(SNAPSHOTTER),
+            restores_open=await self._open(RESTORER),
+        )
+        self._listed_at = began
+
+    def clusters(self) -> list[str]:
+        return list(self._listing.revisions)
+
+    def restoring(self, cluster: str) -> bool:
+        """Whether a restore or undo of the cluster is accepted and has not ended."""
+        return bool(self._listing.restores_open.get(cluster))
+
+    def open_backup_jobs(self, cluster: str) -> frozenset[str]:
+        """Unfinished jobs of the snapshotter."""
+        return self._listing.backups_open.get(cluster, frozenset())
+
+    async def history(self, cluster: str) -> tuple[RegistryEntry, ...]:
+        """All revisions, oldest first."""
+        history = []
+        for key in self._listing.revisions.get(cluster, ()):
+            if key not in self._entries:
+                self._entries[key] = parse(RegistryEntry, await self._store.get(key))
+            history.append(self._entries[key])
+        return tuple(history)
+
+    async def newest_timeline(self, cluster: str) -> Timeline | None:
+        found = []
+        for key in self._listing.timelines.get(cluster, ()):
+            if key not in self._timelines:
+                self._timelines[key] = parse(Timeline, await self._store.get(key))
+            found.append(self._timelines[key])
+        return max(found, key=lambda timeline: timeline.started_at, default=None)
+
+    async def _by_cluster(self, prefix: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        async for entry in self._store.list(prefix):
+            found.setdefault(entry.key.removeprefix(prefix).split("/")[0], []).append(entry.key)
+        return found
+
+    async def _open(self, service: str) -> dict[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        for cluster, job in await self._ledger.open_jobs(service):
+            found.setdefault(cluster, set()).add(job)
+        return {cluster: frozenset(jobs) for cluster, jobs in found.items()}

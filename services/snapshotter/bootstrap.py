@@ -1,0 +1,74 @@
+"""Names the snapshotter's adapters and starts it."""
+
+from schemas.topics import BACKUPS
+from services.snapshotter.handlers.delete import DeleteBackup
+from services.snapshotter.handlers.enroll import Enroll, Probe, UpdateConnection
+from services.snapshotter.handlers.run import RunBackup, SnapshotTools
+from services.snapshotter.handlers.sweep import Sweeper
+from services.snapshotter.handlers.verify import VerifyBackup
+from services.snapshotter.settings import SnapshotterSettings
+from tidewind.assembly import Platform, open_platform, serve_health
+from tidewind.bus.consumer import Consumer, ConsumerRules
+from tidewind.domain.regions import extend_regions, shipped_regions
+from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
+from tidewind.runtime.service import JobService
+from tidewind.runtime.settings import RegionSettings
+
+NAME = "snapshotter"
+
+
+async def serve() -> int:
+    """Run until a signal; the exit code."""
+    async with open_platform(NAME) as platform:
+        await _assemble(platform)
+        await serve_health(platform)
+        return await platform.host.run()
+
+
+async def _assemble(platform: Platform) -> None:
+    settings = SnapshotterSettings()
+    service = JobService(
+        NAME,
+        platform.service.instance,
+        store=platform.store,
+        publisher=platform.publisher,
+        view=platform.view,
+        clock=platform.clock,
+        partition_of=platform.partition_of,
+        partitions=platform.partitions,
+    )
+    tools = SnapshotTools(
+        engines={"mariadb": MariaDBSnapshotEngine()},
+        store=platform.store,
+        open_store=platform.open_store,
+        registry=service.registry,
+        catalogue=service.catalogue,
+        clock=platform.clock,
+        settings=settings,
+        key_id=platform.store.keyring.active if platform.store.keyring else None,
+    )
+    probe = Probe(tools.engines, settings.preflight_timeout_s)
+    regions = extend_regions(shipped_regions(), RegionSettings().regions)
+    service.offer(
+        (
+            Enroll(probe, service.registry, regions),
+            UpdateConnection(probe, service.registry, regions, platform.clock),
+            RunBackup(tools),
+            DeleteBackup(tools, service.ledger),
+            VerifyBackup(tools, platform.store),
+        )
+    )
+    sweeper = Sweeper(tools, service.ledger, platform.publisher, service.composer, service.owns)
+    consumer = Consumer(
+        platform.connection,
+        platform.publisher,
+        ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}"),
+        {BACKUPS: service.handle},
+        clock=platform.clock,
+        on_assigned=service.assigned,
+        on_poison=service.refuse_poison,
+    )
+    platform.host.add("consumer", consumer.run)
+    platform.host.add("takeover", service.take_over)
+    platform.host.add("sweeper", sweeper.run)
+    platform.host.on_close("jobs", lambda: service.stop(platform.service.stop_deadline_s))

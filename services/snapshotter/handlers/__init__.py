@@ -1,0 +1,1 @@
+"""One message each: decide, work, end."""

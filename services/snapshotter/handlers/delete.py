@@ -1,0 +1,111 @@
+"""Deletes one backup in two phases.
+
+Order: tombstone → look for pins → grace → data → outcome. A restore does the mirror image: pin → look for tombstones.
+So of a restore and a delete that meet, at least one sees the other and gives way: the deleter withdraws its tombstone
+and answers with a conflict. The outcome goes last: a delete that died half way is found by its tombstone and finished.
+The tombstone stays, so that the id answers "deleted" and not "unknown", until the sweep takes it away a week later.
+"""
+
+from schemas.commands import BackupDelete
+from schemas.events import BackupDeleted
+from schemas.replies import Problem
+from services.snapshotter.handlers.enroll import command_failed
+from services.snapshotter.handlers.run import SnapshotTools, backup_status
+from services.snapshotter.rules.deletes import clocks_agree, refuse_delete, window_after
+from tidewind.domain import keys
+from tidewind.domain.catalogue import CatalogueEntry
+from tidewind.domain.problems import Refused, problem, refused
+from tidewind.domain.records import Pin, Tombstone
+from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
+from tidewind.runtime.intake import command_of
+from tidewind.runtime.ledger import Ledger
+
+_BATCH = 500
+
+
+class DeleteBackup:
+    """`tidewind.backup.delete.v1`."""
+
+    command = "tidewind.backup.delete.v1"
+
+    def __init__(self, tools: SnapshotTools, ledger: Ledger) -> None:
+        self._tools = tools
+        self._ledger = ledger
+
+    async def decide(self, incoming: Incoming) -> Accept | Reject:
+        command = incoming.command
+        assert isinstance(command, BackupDelete)
+        cluster = command.cluster_id
+        if incoming.cluster is None:
+            return Reject(problem=problem("unknown-cluster", f"No cluster {cluster} is enrolled"))
+        entry = await self._tools.catalogue.backup(cluster, command.backup_id)
+        if entry is None and await self._tools.catalogue.tombstone(cluster, command.backup_id) is not None:
+            return Reject(problem=problem("backup-deleted", f"{command.backup_id} was deleted"))
+        others = await self._tools.catalogue.backups(cluster)
+        refusal = refuse_delete(command, entry, others, await self._pins_in_force(cluster))
+        if refusal is not None:
+            return Reject(problem=refusal)
+        assert entry is not None
+        return Accept(answer={"backup_id": command.backup_id, "window": window_after(entry, others)})
+
+    async def work(self, context: JobContext) -> Ending:
+        tools = self._tools
+        command = command_of(context.job, BackupDelete)
+        cluster, backup = command.cluster_id, command.backup_id
+        mark = Tombstone(backup_id=backup, job_id=context.job.job_id, cause=command.cause, marked_at=tools.clock.now())
+        if not await tools.store.put_if_absent(keys.tombstone(cluster, backup), mark.to_bytes()):
+            standing = await tools.catalogue.tombstone(cluster, backup)
+            if standing is not None and standing.job_id != context.job.job_id:
+                raise refused("backup-deleted", f"{backup} is being deleted by job {standing.job_id}")
+        for pin in await self._pins_in_force(cluster):
+            if backup in pin.backups:
+                await tools.store.delete([keys.tombstone(cluster, backup)])
+                raise refused("backup-in-use", f"The restore of job {pin.job_id} reads {backup}")
+        skew = clocks_agree(tools.clock.now(), await tools.store.now())
+        if skew is not None:
+            await tools.store.delete([keys.tombstone(cluster, backup)])
+            raise Refused(skew)
+        entry = await tools.catalogue.backup(cluster, backup)
+        freed = await self._remove(context, entry, cluster, backup) if entry is not None else 0
+        return Ending(
+            event="tidewind.backup.deleted.v1",
+            body=BackupDeleted(
+                cluster_id=cluster,
+                job_id=context.job.job_id,
+                actor=context.job.actor,
+                backup_id=backup,
+                cause=command.cause,
+                freed_bytes=freed,
+            ),
+        )
+
+    def failed(self, context: JobContext, problem: Problem) -> Ending:
+        return command_failed(context, problem)
+
+    async def _remove(self, context: JobContext, entry: CatalogueEntry, cluster: str, backup: str) -> int:
+        tools = self._tools
+        registered = await tools.registry.newest(cluster)
+        retention = registered.setting.retention_days if registered else 7
+        outcome = entry.outcome
+        context.status("backup", backup_status(outcome, retention, tools.clock, state="deleting"), entity=backup)
+        await tools.clock.sleep(tools.settings.delete_grace_s)
+        await context.check_lease()
+        freed = 0
+        batch: list[str] = []
+        for prefix in (keys.snapshot(cluster, backup), f"{keys.VERIFICATIONS}{cluster}/{backup}/"):
+            async for found in tools.store.list(prefix):
+                freed += found.size
+                batch.append(found.key)
+                if len(batch) >= _BATCH:
+                    await tools.store.delete(batch)
+                    batch.clear()
+                    context.report("deleting", freed, float(outcome.stored_bytes), "bytes")
+        await tools.store.delete(batch)
+        await tools.store.delete([keys.outcome(cluster, backup)])
+        ended = "expired" if command_of(context.job, BackupDelete).cause == "retention" else "deleted"
+        context.status("backup", backup_status(outcome, retention, tools.clock, state=ended), entity=backup)
+        return freed
+
+    async def _pins_in_force(self, cluster: str) -> list[Pin]:
+        pins = await self._tools.catalogue.pins(cluster)
+        return [pin for pin in pins if await self._ledger.terminal(cluster, pin.job_id) is None]

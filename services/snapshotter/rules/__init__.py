@@ -1,0 +1,1 @@
+"""Pure rules of the snapshotter: values in, decisions with reasons out."""

@@ -1,0 +1,63 @@
+"""Whether a backup may be deleted."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from schemas.commands import BackupDelete
+from schemas.replies import Problem
+from tidewind.domain.catalogue import CatalogueEntry, newest_good
+from tidewind.domain.problems import problem
+from tidewind.domain.records import Pin
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+def refuse_delete(
+    command: BackupDelete,
+    entry: CatalogueEntry | None,
+    others: Iterable[CatalogueEntry],
+    readers: Iterable[Pin],
+) -> Problem | None:
+    """None if it may go. `readers` are the pins still in force."""
+    backup = command.backup_id
+    if entry is None:
+        return problem("unknown-backup", f"{command.cluster_id} has no backup {backup}")
+    if entry.tombstone is not None:
+        return problem("backup-deleted", f"{backup} is deleted, or being deleted, since {entry.tombstone.marked_at:%c}")
+    for pin in readers:
+        if backup in pin.backups:
+            return problem(
+                "backup-in-use", f"The restore of job {pin.job_id} reads {backup}", facts={"job": pin.job_id}
+            )
+    newest = newest_good(others)
+    if newest is not None and newest.backup_id == backup and not command.confirm_shorter_window:
+        return problem(
+            "last-backup",
+            f"{backup} is the newest good backup of {command.cluster_id}; without it the window ends earlier",
+        )
+    return None
+
+
+def window_after(entry: CatalogueEntry, others: Iterable[CatalogueEntry]) -> dict[str, object]:
+    """What remains restorable once `entry` is gone; part of the answer to a delete."""
+    times = sorted(
+        other.outcome.snapshot_time
+        for other in others
+        if other.restorable and other.backup_id != entry.backup_id and other.outcome.snapshot_time is not None
+    )
+    return {
+        "backups_left": len(times),
+        "oldest": times[0].isoformat() if times else None,
+        "newest": times[-1].isoformat() if times else None,
+    }
+
+
+def clocks_agree(ours: datetime, stores: datetime) -> Problem | None:
+    """Nothing is removed while our clock and the store's differ: an age cannot be trusted then."""
+    apart = abs(ours - stores)
+    if apart <= CLOCK_TOLERANCE:
+        return None
+    return problem(
+        "clock-skew",
+        f"This machine's clock and the store's are {apart.total_seconds():.0f} s apart; nothing is deleted meanwhile",
+    )

@@ -1,0 +1,175 @@
+"""SIGKILL between every two steps of a restore, and at random moments: another instance finishes or returns.
+
+One restore is killed again and again: each epoch gets one note further than the one before. In the end the content is
+right, and nothing is left on the server: no account, no connection, no object, no lock.
+"""
+
+import asyncio
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
+from tests.integration.mariadb.restore_lab import CLUSTER, SERVICE_LOGIN, Lab, lab_on
+from tests.integration.mariadb.snapshot_support import client, rows
+
+FORWARD = (
+    "plan",
+    "announced",
+    "server",
+    "gating",
+    "kept-gate",
+    "kept-events",
+    "gated",
+    "kept-definitions",
+    "safeguarded",
+    "loaded",
+    "kept-variables",
+    "accounts",
+    "verified",
+    "kept-opening",
+    "opened",
+    "finished",
+)
+BACK = ("returning", "kept-return", "returned", "finished")
+COMPLETED = "tidewind.restore.completed.v1"
+CANCELLED = "tidewind.restore.cancelled.v1"
+
+
+@pytest.fixture
+async def lab(mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
+    monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
+    server = await mariadb_factory()
+    async with lab_on(server, tmp_path / "deployment") as made:
+        await made.enroll()
+        yield made
+
+
+async def work_in_child(lab: Lab, folder: Path, job_id: str, kill_at: str) -> tuple[int, str]:
+    """Exit code and output of one epoch."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "tests.faults.restore_child",
+        str(folder),
+        str(lab.server.port),
+        lab.server.password,
+        job_id,
+        kill_at,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ},
+    )
+    async with asyncio.timeout(120):
+        said, _ = await child.communicate()
+    return child.returncode or 0, said.decode()
+
+
+def look(lab: Lab) -> dict[str, Any]:
+    connection = client(lab.server)
+    try:
+        return picture(connection)
+    finally:
+        connection.close()
+
+
+def left_behind(lab: Lab, *, safety: bool) -> list[str]:
+    """What a restore must not leave: its accounts, sets of account tables, trash, prepared transactions, connections."""
+    connection = client(lab.server)
+    try:
+        found = [str(row) for row in rows(connection, "SELECT User FROM mysql.global_priv WHERE User LIKE 'tw\\_rst%'")]
+        tables = rows(
+            connection,
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA LIKE 'tidewind%'",
+        )
+        expected = {"fence", "progress", "this_server_was_restored_without_its_replicas"}
+        for schema, table in tables:
+            kept = safety and ("_s0" in schema or "_saved_" in table)
+            if table not in expected and not kept:
+                found.append(f"{schema}.{table}")
+        found += [str(row) for row in rows(connection, "SELECT rows_done FROM tidewind.progress")]
+        found += [str(row) for row in rows(connection, "SELECT * FROM tidewind.fence WHERE ended = 0")]
+        found += [
+            str(row)
+            for row in rows(
+                connection,
+                "SELECT USER, INFO FROM information_schema.PROCESSLIST WHERE USER LIKE 'tw\\_rst%' OR USER = 'tidewind_svc'",
+            )
+        ]
+    finally:
+        connection.close()
+    return found
+
+
+@pytest.mark.timeout(900)
+async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, tmp_path: Path) -> None:
+    lab.sql(*SEED)
+    then = look(lab)
+    backup = await lab.backup()
+    lab.sql(*OOPS)
+    job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
+    for note in FORWARD:
+        for moment in ("before", "after"):
+            code, said = await work_in_child(lab, tmp_path, job.job_id, f"{moment}:{note}")
+            assert code == -9, f"{moment} {note}: {said}"
+    code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
+    assert code == 0, said
+    assert COMPLETED in said
+    assert differing(then, look(lab)) == {}
+    assert left_behind(lab, safety=True) == []
+
+
+@pytest.mark.timeout(900)
+async def test_killed_on_the_way_back_it_still_returns(lab: Lab, tmp_path: Path) -> None:
+    lab.sql(*SEED)
+    backup = await lab.backup()
+    lab.sql(*OOPS)
+    now = look(lab)
+    job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
+    code, said = await work_in_child(lab, tmp_path, job.job_id, "after:accounts")
+    assert code == -9, said
+    await lab.ask_to_cancel(job)
+    for note in BACK:
+        for moment in ("before", "after"):
+            code, said = await work_in_child(lab, tmp_path, job.job_id, f"{moment}:{note}")
+            assert code == -9, f"{moment} {note}: {said}"
+    code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
+    assert code == 0, said
+    assert CANCELLED in said
+    assert differing(now, look(lab)) == {}
+    assert left_behind(lab, safety=False) == []
+
+
+@pytest.mark.timeout(900)
+async def test_killed_at_random_moments_it_completes(lab: Lab, tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    chance = random.Random(seed)
+    lab.sql(
+        *SEED,
+        "CREATE TABLE stock.many (id INT PRIMARY KEY, a INT, b VARCHAR(60), KEY (a), KEY (b)) ENGINE=InnoDB",
+        "INSERT INTO stock.many SELECT seq, seq * 7 % 1009, REPEAT(CHAR(65 + seq % 26), 50) FROM seq_1_to_200000",
+    )
+    then = look(lab)
+    backup = await lab.backup()
+    lab.sql(*OOPS, "DELETE FROM stock.many WHERE id > 3")
+    job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
+    ended = False
+    for _ in range(8):
+        code, said = await work_in_child(lab, tmp_path, job.job_id, f"in:{chance.uniform(0.2, 9):.3f}")
+        ended = code == 0
+        if ended:
+            break
+    if not ended:
+        code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
+    assert code == 0, f"seed {seed}: {said}"
+    assert COMPLETED in said, f"seed {seed}: {said}"
+    assert differing(then, look(lab)) == {}, f"seed {seed}"
+    assert left_behind(lab, safety=True) == [], f"seed {seed}"
+    assert await lab.tools.ledger.terminal(CLUSTER, job.job_id) is not None

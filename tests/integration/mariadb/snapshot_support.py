@@ -1,0 +1,254 @@
+"""Takes snapshots of a real server, loads them into another with plain statements, and compares the two.
+
+The loading here is the test's own: it knows of the product only the documented format (`load_statement` and the rule of
+each column). The comparing asks both servers for every stored value in hexadecimal, and for the server's own checksum of
+the raw records.
+"""
+
+import functools
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import zstandard
+
+from schemas.commands import Endpoint
+from tidewind.domain.manifest import Column
+from tidewind.embedded.mariadb import PrivateMariaDB
+from tidewind.engines.mariadb.loading import LOAD_SQL_MODE, WARNING_ERROR_VALUE, load_settings, load_statement
+from tidewind.engines.mariadb.quoting import quote_name, quote_table
+from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
+from tidewind.ports.engine import Address, Login, SnapshotContent, SnapshotRequest
+from tidewind.runtime.clock import SystemRandomness
+from tidewind.store.factory import StoreSettings, open_store
+from tidewind.store.keyring import Keyring
+
+PREFIX = "snapshots/shop/bkp_0000000000/a0001/"
+MIB = 1024 * 1024
+
+
+def address_of(server: PrivateMariaDB) -> Address:
+    return Address(cluster_id="shop", endpoints=(Endpoint(host=server.host, port=server.port),), tls=None)
+
+
+def login_of(server: PrivateMariaDB) -> Login:
+    return Login(user=server.user, password=server.password)
+
+
+def sealed_store(folder: Path) -> StoreSettings:
+    """An encrypted store in a directory."""
+    keyring = folder / "keyring"
+    if not keyring.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        keyring.touch(mode=0o600)
+        keyring.write_text(Keyring.generate("test", SystemRandomness()).to_text())
+        (folder / "store").mkdir()
+    return StoreSettings(url=f"file://{folder / 'store'}", keyring=f"file:{keyring}")
+
+
+def request_for(
+    store: StoreSettings, *, workers: int = 2, chunk_bytes: int = 4 * MIB, excluded: tuple[str, ...] = ()
+) -> SnapshotRequest:
+    return SnapshotRequest(
+        cluster_id="shop",
+        backup_id="bkp_0000000000",
+        attempt=1,
+        prefix=PREFIX,
+        workers=workers,
+        chunk_bytes=chunk_bytes,
+        excluded_schemas=excluded,
+        open_store=functools.partial(open_store, store),
+    )
+
+
+@dataclass
+class Reports:
+    seen: list[tuple[str, float, float | None, str]] = field(default_factory=list)
+
+    def __call__(self, step: str, done: float, total: float | None, unit: str) -> None:
+        self.seen.append((step, done, total, unit))
+
+
+async def take(server: PrivateMariaDB, store: StoreSettings, **options: Any) -> SnapshotContent:
+    return await MariaDBSnapshotEngine().take(
+        address_of(server), login_of(server), request_for(store, **options), Reports()
+    )
+
+
+def client(server: PrivateMariaDB, **options: Any) -> Any:
+    """A blocking root connection that the test speaks plain SQL over."""
+    return pymysql.connect(
+        host=server.host,
+        port=server.port,
+        user=server.user,
+        password=server.password,
+        charset="utf8mb4",
+        autocommit=True,
+        local_infile=True,
+        ssl_disabled=True,
+        **options,
+    )
+
+
+def run(connection: Any, *statements: str) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def rows(connection: Any, sql: str) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+
+
+async def chunk_texts(content: SnapshotContent, store: StoreSettings) -> dict[int, bytes]:
+    """The text of every chunk, proved against the manifest's length and counts."""
+    texts = {}
+    async with open_store(store) as opened:
+        for chunk in content.chunks:
+            stored = await opened.get(chunk.key)
+            texts[chunk.number] = zstandard.ZstdDecompressor().decompressobj().decompress(stored)
+            assert len(texts[chunk.number]) == chunk.row_bytes
+            assert texts[chunk.number].count(b"\n") == chunk.rows
+    return texts
+
+
+async def load(content: SnapshotContent, store: StoreSettings, target: PrivateMariaDB) -> None:
+    """Into an empty server, in the manifest's order."""
+    texts = await chunk_texts(content, store)
+    connection = client(target)
+    run(
+        connection,
+        "SET foreign_key_checks = 0, unique_checks = 1, time_zone = '+00:00', sql_log_bin = 0",
+        f"SET sql_mode = '{LOAD_SQL_MODE}', explicit_defaults_for_timestamp = ON",
+    )
+    for schema in content.schemas:
+        run(connection, schema.create)
+    for entry in content.objects:
+        if entry.kind == "sequence":
+            values = ", ".join(str(value) for value in entry.attributes["row"].values())
+            name = quote_table(entry.schema_name, entry.name)
+            run(
+                connection,
+                f"USE {quote_name(entry.schema_name)}",
+                entry.create,
+                f"INSERT INTO {name} VALUES ({values})",
+            )
+    for table in content.tables:
+        run(connection, f"USE {quote_name(table.schema_name)}", table.create)
+    for table in content.tables:
+        for number in table.chunks:
+            load_chunk(connection, table.schema_name, table.name, table.columns, texts[number])
+    for entry in content.objects:
+        if entry.kind != "sequence" and not entry.attributes.get("broken"):
+            create_object(connection, entry)
+    connection.close()
+
+
+def load_chunk(connection: Any, schema: str, table: str, columns: tuple[Column, ...], text: bytes) -> None:
+    settings = ", ".join(f"{name} = {value}" for name, value in load_settings(columns).items())
+    run(connection, f"SET {settings}")
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(text)
+        file.flush()
+        statement = load_statement(schema, table, columns, file_name="chunk").replace("'chunk'", f"'{file.name}'", 1)
+        run(connection, statement)
+        warnings = [row for row in rows(connection, "SHOW WARNINGS") if row[1] != WARNING_ERROR_VALUE]
+        assert not warnings, f"{schema}.{table}: {warnings[:5]}"
+
+
+def create_object(connection: Any, entry: Any) -> None:
+    settings = ", ".join(f"{name} = '{value}'" for name, value in entry.session.items())
+    run(connection, f"USE {quote_name(entry.schema_name)}", f"SET {settings}", entry.create)
+    run(connection, "SET NAMES utf8mb4", f"SET sql_mode = '{LOAD_SQL_MODE}', time_zone = '+00:00'")
+
+
+def tables_of(connection: Any) -> list[tuple[str, str, str]]:
+    found = rows(
+        connection,
+        "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN"
+        " ('information_schema', 'performance_schema', 'sys', 'mysql', 'tidewind') ORDER BY 1, 2",
+    )
+    return [(str(schema), str(name), str(kind)) for schema, name, kind in found]
+
+
+def stored_values(connection: Any, schema: str, table: str, kind: str) -> list[tuple[Any, ...]]:
+    """Every row of a table, sorted: strings and the like in hexadecimal, real numbers as exact binary fractions."""
+    described = rows(
+        connection,
+        "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS"
+        f" WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION",
+    )
+    history = ""
+    if kind == "SYSTEM VERSIONED":
+        history = " FOR SYSTEM_TIME ALL"
+        hidden = rows(connection, f"SHOW CREATE TABLE {quote_table(schema, table)}")[0][1]
+        if "ROW START" not in hidden:
+            described += [("row_start", "timestamp"), ("row_end", "timestamp")]
+    values = ", ".join(_exact(quote_name(str(name)), str(data_type)) for name, data_type in described)
+    return sorted(rows(connection, f"SELECT {values} FROM {quote_table(schema, table)}{history}"), key=repr)
+
+
+def _exact(name: str, data_type: str) -> str:
+    if data_type in ("float", "double"):
+        # The quotient by a power of two is exact, so 17 digits of it tell all bits; the sign of zero by itself.
+        return f"CONCAT({name} * 1e0, '/', LEFT(CAST({name} * 1e0 AS CHAR), 1), '/', FORMAT({name} * 1e0, 38))"
+    if data_type in ("enum", "set"):
+        return f"CONCAT(CAST({name} AS UNSIGNED), '/', HEX({name}))"
+    if data_type in ("bit", "tinyint", "smallint", "mediumint", "int", "bigint", "decimal"):
+        return f"CAST({name} AS CHAR)" if data_type != "bit" else f"HEX({name})"
+    if data_type in ("date", "datetime", "timestamp", "time", "year", "uuid", "inet6", "inet4"):
+        return f"CAST({name} AS CHAR)"
+    return f"HEX({name})"
+
+
+def difference(one: PrivateMariaDB, other: PrivateMariaDB) -> list[str]:
+    """What differs between two servers: definitions, values, raw checksums. Empty if nothing does."""
+    found: list[str] = []
+    first, second = client(one), client(other)
+    for connection in (first, second):
+        run(connection, "SET time_zone = '+00:00', sql_mode = '', group_concat_max_len = 1048576")
+    if tables_of(first) != tables_of(second):
+        found.append(f"tables: {set(tables_of(first)) ^ set(tables_of(second))}")
+    for schema, table, kind in tables_of(first):
+        shown = [
+            re.sub(r" AUTO_INCREMENT=\d+", "", rows(c, f"SHOW CREATE TABLE {quote_table(schema, table)}")[0][1])
+            for c in (first, second)
+        ]
+        if shown[0] != shown[1]:
+            found.append(f"definition of {schema}.{table}: {shown}")
+        if kind in ("VIEW", "SEQUENCE"):
+            continue
+        if stored_values(first, schema, table, kind) != stored_values(second, schema, table, kind):
+            found.append(f"values of {schema}.{table}")
+        sums = [rows(c, f"CHECKSUM TABLE {quote_table(schema, table)} EXTENDED")[0][1] for c in (first, second)]
+        if sums[0] != sums[1]:
+            found.append(f"checksum of {schema}.{table}: {sums}")
+    for kind, listing in _LISTINGS.items():
+        lists = [rows(c, listing) for c in (first, second)]
+        if lists[0] != lists[1]:
+            found.append(f"{kind}: {lists[0]} != {lists[1]}")
+    first.close()
+    second.close()
+    return found
+
+
+_NOT_OURS = "NOT IN ('information_schema', 'performance_schema', 'sys', 'mysql')"
+_LISTINGS = {
+    "routines": "SELECT ROUTINE_SCHEMA, ROUTINE_NAME, ROUTINE_TYPE, ROUTINE_DEFINITION, SQL_MODE, DEFINER, ROUTINE_COMMENT,"
+    " CHARACTER_SET_CLIENT, COLLATION_CONNECTION, DATABASE_COLLATION, SECURITY_TYPE, IS_DETERMINISTIC"
+    f" FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA {_NOT_OURS} ORDER BY 1, 2, 3",
+    "triggers": "SELECT TRIGGER_SCHEMA, TRIGGER_NAME, EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER,"
+    " ACTION_STATEMENT, SQL_MODE, DEFINER, CHARACTER_SET_CLIENT, COLLATION_CONNECTION"
+    f" FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA {_NOT_OURS} ORDER BY 1, 2",
+    "events": "SELECT EVENT_SCHEMA, EVENT_NAME, TIME_ZONE, EVENT_DEFINITION, EVENT_TYPE, EXECUTE_AT, INTERVAL_VALUE,"
+    " INTERVAL_FIELD, SQL_MODE, STARTS, ENDS, STATUS, ON_COMPLETION, DEFINER, CHARACTER_SET_CLIENT"
+    f" FROM information_schema.EVENTS WHERE EVENT_SCHEMA {_NOT_OURS} ORDER BY 1, 2",
+    "views": "SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION, CHECK_OPTION, DEFINER, SECURITY_TYPE,"
+    " CHARACTER_SET_CLIENT, COLLATION_CONNECTION"
+    f" FROM information_schema.VIEWS WHERE TABLE_SCHEMA {_NOT_OURS} ORDER BY 1, 2",
+}

@@ -1,0 +1,228 @@
+"""Slots, bases and removals on real Kafka: what is due is said under one id, whoever dies meanwhile."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from schemas import topics
+from schemas.commands import BackupSetting
+from schemas.envelope import Message
+from tests.integration.bus_support import connection
+from tests.integration.scheduler_support import Deployment, deployment
+from tidewind.domain import ids, keys
+from tidewind.domain.records import BackupOutcome, Terminal, Timeline
+
+RUN = "tidewind.backup.run.v1"
+
+
+@pytest.fixture
+async def world(kafka: str, tmp_path: Path) -> AsyncIterator[Deployment]:
+    async with deployment(kafka, tmp_path) as made:
+        yield made
+
+
+def runs(world: Deployment, cluster: str) -> list[Message]:
+    return world.seen.messages(topics.BACKUPS, RUN, cluster)
+
+
+def slot_state(world: Deployment, cluster: str) -> object:
+    return (world.seen.status(f"slot/{cluster}") or {}).get("state")
+
+
+async def outcome(world: Deployment, cluster: str, age_days: float, timeline: str = "main") -> BackupOutcome:
+    """A completed backup that is so old."""
+    job = str(uuid.uuid4())
+    taken = datetime.now(UTC) - timedelta(days=age_days)
+    made = BackupOutcome(
+        cluster_id=cluster,
+        backup_id=ids.backup_id(job),
+        job_id=job,
+        result="completed",
+        attempt=1,
+        cause="slot",
+        started_at=taken,
+        ended_at=taken,
+        snapshot_time=taken,
+        timeline=timeline,
+        engine="mariadb",
+        engine_version="10.11.0",
+    )
+    await world.store.put(keys.outcome(cluster, made.backup_id), made.to_bytes())
+    return made
+
+
+async def test_a_due_slot_is_said_under_one_id_until_taken_in(world: Deployment) -> None:
+    await world.enrolled("due", setting=world.due(5))
+    await world.enrolled("later", setting=BackupSetting(backup_time="23:00"))
+    await world.scheduler()
+    await world.until(lambda: runs(world, "due"), what="the slot's command")
+    today = world.today().isoformat()
+    first = runs(world, "due")[0]
+    assert first.data == {"cluster_id": "due", "cause": "slot", "slot_date": today}
+    assert first.idempotency_key == f"slot:{today}"
+    await world.until(lambda: slot_state(world, "due") == "due")
+    accepted = await world.take_in("due", world.today())
+    await world.until(lambda: slot_state(world, "due") == "running")
+    await world.ledger.finish(
+        "due",
+        Terminal(job_id=accepted.job_id, event="tidewind.backup.completed.v1", data={}, at=datetime.now(UTC), epoch=1),
+    )
+    await world.ledger.close("snapshotter", "due", accepted.job_id)
+    await world.until(lambda: slot_state(world, "due") == "completed")
+    status = world.seen.status("slot/due")
+    assert status is not None
+    assert status["backup_id"] == ids.backup_id(accepted.job_id)
+    setting = world.seen.status("setting/due")
+    assert setting is not None
+    assert datetime.fromisoformat(setting["next_backup_at"]) > datetime.now(UTC)
+    assert len({one.id for one in runs(world, "due")}) == 1
+    assert runs(world, "later") == []
+
+
+async def test_days_of_downtime_are_missed_once_each_and_today_is_caught_up(world: Deployment) -> None:
+    today = world.today()
+    since = datetime.now(UTC) - timedelta(days=4)
+    await world.enrolled(
+        "down",
+        setting=world.due(60),
+        created_at=since,
+        changed_at=since,
+        first_slot_date=(today - timedelta(days=3)).isoformat(),
+    )
+    await world.scheduler()
+    await world.until(lambda: runs(world, "down"), what="the catch-up")
+    missed = world.seen.messages(topics.EVENTS, "tidewind.backup.missed.v1", "down")
+    assert [one.data and one.data["slot_date"] for one in missed] == [
+        (today - timedelta(days=days)).isoformat() for days in (3, 2, 1)
+    ]
+    assert {one.data and one.data["slot_date"] for one in runs(world, "down")} == {today.isoformat()}
+
+
+async def test_a_backup_that_comes_too_late_is_missed_and_cannot_begin_any_more(world: Deployment) -> None:
+    await world.enrolled("late", setting=world.due(30))
+    await world.scheduler(TIDEWIND_GRACE_H="0.4")
+    await world.until(lambda: slot_state(world, "late") == "missed")
+    standing = await world.take_in("late", world.today())
+    assert standing.rejected is not None, "the day was settled as missed: the snapshotter finds the refusal"
+    missed = world.seen.messages(topics.EVENTS, "tidewind.backup.missed.v1", "late")
+    assert len({one.id for one in missed}) == 1
+    assert runs(world, "late") == []
+
+
+async def test_what_does_not_begin_or_end_is_reported(world: Deployment) -> None:
+    await world.enrolled("stuck", setting=world.due(10))
+    await world.enrolled("slow", setting=world.due(10))
+    await world.take_in("slow", world.today())
+    await world.scheduler(TIDEWIND_OVERDUE_BEGIN_MIN="5", TIDEWIND_OVERDUE_END_H="0.001")
+    await world.until(
+        lambda: (
+            {one.key for one in world.seen.messages(topics.EVENTS, "tidewind.backup.overdue.v1")} == {"stuck", "slow"}
+        ),
+        what="both alarms",
+    )
+
+
+async def test_a_backup_waits_for_a_restore_and_follows_it(world: Deployment) -> None:
+    await world.enrolled("closed", setting=world.due(5))
+    marker = keys.job_open("restorer", "closed", str(uuid.uuid4()))
+    await world.store.put_if_absent(marker, b"{}")
+    await world.scheduler()
+    await world.until(lambda: slot_state(world, "closed") == "deferred")
+    assert runs(world, "closed") == []
+    await world.store.delete([marker])
+    await world.until(lambda: runs(world, "closed"), what="the deferred backup")
+
+
+async def test_a_timeline_without_a_base_orders_one(world: Deployment) -> None:
+    await world.enrolled("rewound")
+    await outcome(world, "rewound", 1.0)
+    opened = Timeline(
+        cluster_id="rewound",
+        timeline="tl_ABCDEFGHJK",
+        parent="main",
+        cut=None,
+        parent_end=None,
+        history=None,
+        start=None,
+        started_at=datetime.now(UTC),
+    )
+    await world.store.put(keys.timeline("rewound", opened.timeline), opened.to_bytes())
+    await world.scheduler()
+    await world.until(lambda: runs(world, "rewound"), what="the base")
+    assert runs(world, "rewound")[0].idempotency_key == "base:tl_ABCDEFGHJK"
+    assert {(one.data or {})["cause"] for one in runs(world, "rewound")} == {"base"}
+
+
+async def test_expired_backups_are_removed_but_never_the_newest(world: Deployment) -> None:
+    await world.enrolled("aged")
+    old = [await outcome(world, "aged", days) for days in (20, 12, 9)]
+    await world.enrolled("kept")
+    await outcome(world, "kept", 3)
+    await world.enrolled("gone", state="retired")
+    last = await outcome(world, "gone", 9)
+    await world.scheduler()
+    await world.until(lambda: len(world.seen.messages(topics.BACKUPS)) >= 3, what="the removals")
+    await world.until(lambda: world.seen.status("cluster/kept"), what="a full round")
+    ordered = {
+        (one.key, (one.data or {})["backup_id"], (one.data or {})["cause"])
+        for one in world.seen.messages(topics.BACKUPS, "tidewind.backup.delete.v1")
+    }
+    assert ordered == {
+        ("aged", old[0].backup_id, "retention"),
+        ("aged", old[1].backup_id, "retention"),
+        ("gone", last.backup_id, "retention"),
+    }
+
+
+async def test_two_schedulers_one_killed_say_each_slot_under_one_id(world: Deployment) -> None:
+    first = await world.scheduler()
+    second = await world.scheduler()
+    clusters = [f"fleet-{number}" for number in range(30)]
+    await world.until(lambda: len(world.logged("assigned")) >= 3, what="a rebalance to two instances")
+    for cluster in clusters[:15]:
+        await world.enrolled(cluster, setting=world.due(5))
+    await world.until(lambda: any(runs(world, cluster) for cluster in clusters[:15]), what="the first slot")
+    await world.kill(first)
+    for cluster in clusters[15:]:
+        await world.enrolled(cluster, setting=world.due(5))
+    await world.until(
+        lambda: all(runs(world, cluster) for cluster in clusters), within_s=60, what="every slot's command"
+    )
+    for cluster in clusters:
+        assert len({one.id for one in runs(world, cluster)}) == 1
+        assert len({(one.data or {})["slot_date"] for one in runs(world, cluster)}) == 1
+    assert second.running
+
+
+async def test_statuses_are_rebuilt_from_the_store_when_all_topics_are_lost(kafka: str, tmp_path: Path) -> None:
+    def facts(world: Deployment) -> dict[str, object]:
+        kinds = [f"{kind}/{cluster}" for kind in ("cluster", "setting", "slot") for cluster in ("alpha", "beta")]
+        found = {key: world.seen.status(key) for key in kinds}
+        return {
+            key: status and {name: value for name, value in status.items() if name not in ("at", "revision")}
+            for key, status in found.items()
+        }
+
+    async with deployment(kafka, tmp_path) as before:
+        await before.enrolled("alpha", setting=before.due(5))
+        await before.enrolled("beta", setting=before.due(500))
+        await before.take_in("alpha", before.today())
+        await before.scheduler(TIDEWIND_GRACE_H="1")
+        await before.until(lambda: all(facts(before).values()) and slot_state(before, "beta") == "missed")
+        known = facts(before)
+    async with deployment(kafka, tmp_path, link=connection(kafka)) as after:
+        await after.scheduler(TIDEWIND_GRACE_H="1")
+        await after.until(lambda: facts(after) == known, what="the same statuses on new topics")
+
+
+async def test_sigterm_stops_it_within_seconds(world: Deployment) -> None:
+    process = await world.scheduler()
+    await world.until(lambda: world.logged("assigned"), what="an assignment")
+    began = asyncio.get_running_loop().time()
+    await process.stop()
+    assert asyncio.get_running_loop().time() - began < 10
+    assert world.logged("stopped")

@@ -1,0 +1,153 @@
+"""Who holds a job, who takes it over, and that it ends once."""
+
+import asyncio
+from pathlib import Path
+
+from schemas import topics
+from tests.fakes import RecordingPublisher, until
+from tests.unit.runtime.bench import CLUSTER, Instance, ScriptedKind, command, done
+from tidewind.domain.problems import refused
+from tidewind.domain.records import CancelRequest, EpochClaim
+from tidewind.ports.jobs import Ending, JobContext
+
+
+async def never(_: JobContext) -> Ending:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_a_refusal_in_work_is_the_terminal_event(tmp_path: Path) -> None:
+    async def refuse(_: JobContext) -> Ending:
+        raise refused("database-unreachable", "db-1:3306 does not answer")
+
+    service = Instance(tmp_path, ScriptedKind(refuse))
+    await service.intake.handle(command())
+    await until(lambda: bool(service.publisher.of(topics.EVENTS)))
+    event = service.publisher.of(topics.EVENTS)[0]
+    assert event.type == "tidewind.backup.failed.v1"
+    assert event.data is not None
+    assert event.data["problem"]["type"] == "urn:tidewind:problem:database-unreachable"
+
+
+async def test_an_unexpected_error_says_no_secret_and_ends_the_job(tmp_path: Path) -> None:
+    async def explode(_: JobContext) -> Ending:
+        raise ZeroDivisionError("hunter2")
+
+    service = Instance(tmp_path, ScriptedKind(explode))
+    await service.intake.handle(command())
+    await until(lambda: bool(service.publisher.of(topics.EVENTS)))
+    assert "hunter2" not in str(service.publisher.messages)
+
+
+async def test_a_silent_holders_job_is_taken_over_under_the_next_epoch(tmp_path: Path) -> None:
+    hanging = ScriptedKind(never)
+    first = Instance(tmp_path, hanging)
+    await first.intake.handle(command())
+    await until(lambda: hanging.worked == [1])
+    job = next(iter(first.runner.running()))
+    finishing = ScriptedKind(done)
+    second = Instance(tmp_path, finishing, publisher=first.publisher, clock=first.clock, holder="two")
+    second.view.silence[f"job/{CLUSTER}/{job}"] = 29
+    await second.look()
+    assert finishing.worked == []
+    second.view.silence[f"job/{CLUSTER}/{job}"] = 31
+    await second.look()
+    await until(lambda: not second.runner.running())
+    assert finishing.worked == [2]
+    first.clock.advance(6)
+    await until(lambda: not first.runner.running())
+    ends = [event for event in first.publisher.of(topics.EVENTS) if event.type.startswith("tidewind.backup.")]
+    assert len({event.id for event in ends}) == 1
+
+
+async def test_a_predecessor_cannot_end_a_job_it_has_lost(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def slow(context: JobContext) -> Ending:
+        await gate.wait()
+        return await done(context)
+
+    service = Instance(tmp_path, ScriptedKind(slow))
+    await service.intake.handle(command())
+    await until(lambda: bool(service.runner.running()))
+    job = next(iter(service.runner.running()))
+    claim = EpochClaim(job_id=job, epoch=2, holder="two", claimed_at=service.clock.now())
+    assert await service.ledger.claim(claim, CLUSTER)
+    gate.set()
+    await until(lambda: not service.runner.running())
+    assert await service.ledger.terminal(CLUSTER, job) is None
+    assert service.publisher.of(topics.EVENTS) == []
+
+
+async def test_a_stopped_instance_releases_its_job_for_the_next(tmp_path: Path) -> None:
+    first = Instance(tmp_path, ScriptedKind(never))
+    await first.intake.handle(command())
+    await until(lambda: bool(first.runner.running()) and bool(first.publisher.of(topics.STATUS)))
+    await first.runner.stop(5)
+    finishing = ScriptedKind(done)
+    second = Instance(tmp_path, finishing, publisher=first.publisher, clock=first.clock, holder="two")
+    await second.look()
+    await until(lambda: finishing.worked == [2])
+
+
+async def test_a_terminal_record_without_event_is_published_by_whoever_finds_it(tmp_path: Path) -> None:
+    publisher = RecordingPublisher()
+    first = Instance(tmp_path, ScriptedKind(done), publisher=publisher)
+
+    async def down_after_end(context: JobContext) -> Ending:
+        publisher.down = True
+        return await done(context)
+
+    first = Instance(tmp_path, ScriptedKind(down_after_end), publisher=publisher)
+    await first.intake.handle(command())
+    await until(
+        lambda: any(message.data and message.data.get("state") == "ended" for message in publisher.of(topics.STATUS))
+    )
+    assert publisher.of(topics.EVENTS) == []
+    await first.runner.stop(5)
+    publisher.down = False
+    second = Instance(tmp_path, ScriptedKind(never), publisher=publisher, holder="two")
+    await second.look()
+    assert [event.type for event in publisher.of(topics.EVENTS)] == ["tidewind.backup.completed.v1"]
+    assert await second.ledger.open_jobs("test") == []
+
+
+async def test_a_cancel_request_is_seen(tmp_path: Path) -> None:
+    async def until_cancelled(context: JobContext) -> Ending:
+        await context.cancel_requested.wait()
+        raise refused("cancelled", "as asked")
+
+    service = Instance(tmp_path, ScriptedKind(until_cancelled))
+    await service.intake.handle(command())
+    await until(lambda: bool(service.runner.running()))
+    job = next(iter(service.runner.running()))
+    request = CancelRequest(job_id=job, requested_by=job, requested_at=service.clock.now())
+    await service.ledger.request_cancel(CLUSTER, request)
+
+    def ended() -> bool:
+        service.clock.advance(2)
+        return bool(service.publisher.of(topics.EVENTS))
+
+    await until(ended)
+
+
+async def test_the_operation_lock_is_free_only_when_its_job_has_ended(tmp_path: Path) -> None:
+    service = Instance(tmp_path, ScriptedKind(done))
+    lock = service.operations
+    one = "00000000-0000-0000-0000-000000000001"
+    two = "00000000-0000-0000-0000-000000000002"
+    assert await lock.try_take(CLUSTER, one, "backup") is None
+    assert await lock.try_take(CLUSTER, one, "backup") is None
+    holder = await lock.try_take(CLUSTER, two, "restore")
+    assert holder is not None
+    assert (holder.job_id, holder.kind) == (one, "backup")
+    from tidewind.domain.records import Terminal
+
+    await service.ledger.finish(
+        CLUSTER, Terminal(job_id=one, event="tidewind.backup.failed.v1", data={}, at=service.clock.now(), epoch=1)
+    )
+    assert await lock.holder(CLUSTER) is None
+    takers = await asyncio.gather(
+        *(lock.try_take(CLUSTER, f"{n:08d}-0000-0000-0000-000000000000", "restore") for n in range(20))
+    )
+    assert takers.count(None) == 1

@@ -1,0 +1,141 @@
+"""What the bootstrap of every service makes alike: store, bus and their settings from the environment.
+
+Only bootstraps import this. It names adapters so that they need not repeat each other.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.base import SecretReference
+from schemas.topics import STATUS
+from tidewind.bus.connection import Connection
+from tidewind.bus.partitioner import partition_of
+from tidewind.bus.publisher import KafkaPublisher
+from tidewind.bus.settings import BusSettings
+from tidewind.bus.status_view import KafkaStatusView
+from tidewind.domain.records import Repository
+from tidewind.ports.engine import StoreFactory
+from tidewind.runtime.clock import SystemClock, SystemRandomness
+from tidewind.runtime.health import HealthServer
+from tidewind.runtime.host import Host
+from tidewind.runtime.logs import configure_logs
+from tidewind.runtime.secrets import resolve
+from tidewind.runtime.settings import ServiceSettings
+from tidewind.store.conditional import require_conditional_puts
+from tidewind.store.factory import StoreSettings, open_store
+from tidewind.store.repository import open_repository
+from tidewind.store.sealed import SealedStore
+
+
+class _KafkaEnvironment(BaseSettings, BusSettings):
+    model_config = SettingsConfigDict(env_prefix="TIDEWIND_KAFKA_", extra="ignore", frozen=True)
+
+
+class _StoreEnvironment(BaseSettings, StoreSettings):
+    model_config = SettingsConfigDict(env_prefix="TIDEWIND_STORE_", extra="ignore", frozen=True, populate_by_name=True)
+
+    keyring: SecretReference | None = Field(default=None, validation_alias="TIDEWIND_KEYRING")
+
+
+class _Deployment(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="TIDEWIND_", extra="ignore")
+
+    deployment: str | None = None
+
+
+def bus_settings() -> BusSettings:
+    """From `TIDEWIND_KAFKA_*`. Raises pydantic.ValidationError."""
+    return BusSettings.model_validate(_KafkaEnvironment().model_dump())
+
+
+def store_settings() -> StoreSettings:
+    """From `TIDEWIND_STORE_*` and `TIDEWIND_KEYRING`. Raises pydantic.ValidationError."""
+    return StoreSettings.model_validate(_StoreEnvironment().model_dump())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """The outside of one service process, open and checked."""
+
+    service: ServiceSettings
+    clock: SystemClock
+    store: SealedStore
+    open_store: StoreFactory
+    repository: Repository
+    connection: Connection
+    publisher: KafkaPublisher
+    view: KafkaStatusView
+    partitions: int
+    host: Host
+
+    def partition_of(self, cluster: str) -> int:
+        return partition_of(cluster, self.partitions)
+
+
+@asynccontextmanager
+async def open_platform(name: str) -> AsyncGenerator[Platform, None]:
+    """Open everything a service stands on, and give it to a host that closes it again.
+
+    Order of closing: the jobs, the consumer, then the publisher with what it has not sent yet. Raises StoreError and
+    BusUnavailable with the address and what to do.
+    """
+    service = ServiceSettings()
+    configure_logs(name, log_format=service.log_format, level=service.log_level)
+    clock = SystemClock()
+    settings = store_settings()
+    connection = Connection(bus_settings(), resolve)
+    async with open_store(settings) as store:
+        if not settings.single_writer:
+            await require_conditional_puts(store.inner, SystemRandomness())
+        publisher = KafkaPublisher(connection)
+        view = KafkaStatusView(connection, clock)
+        host = Host(name, stop_deadline_s=service.stop_deadline_s)
+        host.on_close("publisher", publisher.close)
+        try:
+            await publisher.start()
+            partitions = await publisher.partitions(STATUS)
+            repository = await open_repository(
+                store.inner,
+                keyring=store.keyring,
+                partitions=partitions,
+                deployment=_Deployment().deployment,
+                now=clock.now(),
+                randomness=SystemRandomness(),
+            )
+            await view.start()
+        except BaseException:
+            await publisher.close(deadline_s=0)
+            raise
+        host.add("publisher", publisher.run)
+        host.add("status view", view.run)
+        yield Platform(
+            service=service,
+            clock=clock,
+            store=store,
+            open_store=partial(open_store, settings),
+            repository=repository,
+            connection=connection,
+            publisher=publisher,
+            view=view,
+            partitions=partitions,
+            host=host,
+        )
+
+
+async def serve_health(platform: Platform) -> None:
+    """Add the health server to the platform's host: ready means Kafka and the status topic are followed."""
+    health = HealthServer(
+        platform.service.health_host,
+        platform.service.health_port,
+        {
+            "kafka": lambda: None if platform.publisher.connected else "no connection to Kafka",
+            "status": lambda: None if platform.view.caught_up() else "the status topic is not read to its end yet",
+        },
+    )
+    await health.start()
+    platform.host.on_close("health server", health.stop)

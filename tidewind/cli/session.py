@@ -1,0 +1,132 @@
+"""One run of one command: what it is given, and the one place where its errors become words and exit codes."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+import typer
+
+from schemas.replies import Problem
+from tidewind.cli.endings import INTERRUPTED, NOT_FOUND, OK, UNAVAILABLE, Complaint, Stop, code_of
+from tidewind.cli.ports import Line, Statuses, Tools
+from tidewind.cli.screen import Output, Screen
+from tidewind.cli.views.problem import message_view
+from tidewind.domain.problems import Refused, problem
+from tidewind.ports.bus import BusError
+from tidewind.ports.engine import DatabaseError
+from tidewind.ports.store import StoreError
+from tidewind.runtime.store_problems import store_problem
+
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="A table for people, or one JSON document a line.")
+]
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Follow it to its end, or leave when it is accepted.")
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--idempotency-key", help="Repeats under one key have one effect. Chosen and shown if left out."),
+]
+ClusterOption = Annotated[str, typer.Option("--cluster", "-c", help="The cluster's id.")]
+OwnerOption = Annotated[
+    str | None, typer.Option("--cluster", "-c", help="The cluster's id; by default the one that the id belongs to.")
+]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why, for the record.")]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command works with."""
+
+    screen: Screen
+    tools: Tools
+
+    def now(self) -> datetime:
+        return self.tools.now()
+
+    def line(self) -> Line:
+        return self.tools.line()
+
+    async def statuses(self) -> Statuses:
+        return await self.line().statuses()
+
+    def known_cluster(self, statuses: Statuses, name: str) -> None:
+        """Raises Complaint with names that are near, unless something is known of the cluster."""
+        if name in statuses.clusters() or statuses.of("backup", name):
+            return
+        raise unknown("cluster", name, statuses.clusters(), "tidewind cluster list")
+
+    def confirm(self, cluster: str, question: str, yes: str | None) -> None:
+        """The cluster's name, typed or given with `--yes`. Raises Complaint or Stop if it is not that."""
+        if yes is not None:
+            if yes != cluster:
+                raise Complaint(64, f"--yes {yes} does not name the cluster, which is {cluster}")
+            return
+        try:
+            typed = self.tools.ask(f" {question} Type the cluster's name to go on: ")
+        except EOFError:
+            raise Complaint(
+                64, "this needs the cluster's name", ("next", f"in a script give  --yes {cluster}")
+            ) from None
+        if typed.strip() != cluster:
+            raise Complaint(1, "that is not the cluster's name; nothing was done")
+
+
+def unknown(kind: str, name: str, known: list[str], listing: str) -> Complaint:
+    """Not found, with the nearest names."""
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    lines = [("near", ", ".join(near))] if near else []
+    return Complaint(NOT_FOUND, f"there is no {kind} {name}", *lines, ("next", f"{listing} shows all"))
+
+
+Work = Callable[[Session], Coroutine[Any, Any, int | None]]
+
+
+def run(context: typer.Context, output: Output, work: Work) -> None:
+    """Run a command to its exit code. Raises typer.Exit."""
+    screen = Screen.of_process(output)
+    try:
+        code = asyncio.run(work(Session(screen, context.obj))) or OK
+    except BaseException as error:
+        code = ending(screen, error)
+    raise typer.Exit(code)
+
+
+def ending(screen: Screen, error: BaseException) -> int:
+    """Show an error once and give its code. What is not expected is raised again."""
+    found = _as_problem(error)
+    if found is not None:
+        screen.problem(found, headline="")
+        return code_of(found)
+    match error:
+        case Stop():
+            return error.code
+        case Complaint():
+            complain(screen, error)
+            return error.code
+        case BusError():
+            return ending(screen, Complaint(UNAVAILABLE, str(error)))
+        case KeyboardInterrupt():
+            return INTERRUPTED
+    raise error
+
+
+def _as_problem(error: BaseException) -> Problem | None:
+    match error:
+        case Refused():
+            return error.problem
+        case DatabaseError():
+            return problem(error.kind, error.detail, next_step=error.next_step)
+        case StoreError():
+            return store_problem(error)
+    return None
+
+
+def complain(screen: Screen, error: Complaint) -> None:
+    if screen.as_json:
+        screen.record({"error": error.headline, "exit_code": error.code} | dict(error.lines))
+    else:
+        screen.err.print(message_view(error.headline, error.lines))

@@ -1,0 +1,74 @@
+"""The layout of the store. Every key is built here, from ids that Tidewind minted or checked."""
+
+REPOSITORY = "repository.json"
+REGISTRY = "registry/"
+JOBS = "jobs/"
+JOBS_OPEN = "jobs-open/"
+OPERATIONS = "operations/"
+SNAPSHOTS = "snapshots/"
+OUTCOMES = "outcomes/"
+VERIFICATIONS = "verifications/"
+TIMELINES = "timelines/"
+PINS = "pins/"
+TOMBSTONES = "tombstones/"
+PROBES = "probes/"
+
+
+def registry(cluster: str, revision: int) -> str:
+    return f"{REGISTRY}{cluster}/{revision:08d}.json"
+
+
+def job(cluster: str, job_id: str, name: str) -> str:
+    """`name`: accepted.json, epoch-00000001, cancel.json, verdict.json, terminal.json, step-…"""
+    return f"{JOBS}{cluster}/{job_id}/{name}"
+
+
+def job_epoch(cluster: str, job_id: str, epoch: int) -> str:
+    return job(cluster, job_id, f"epoch-{epoch:08d}")
+
+
+def job_open(service: str, cluster: str, job_id: str) -> str:
+    return f"{JOBS_OPEN}{service}/{cluster}/{job_id}"
+
+
+def operation(cluster: str, number: int) -> str:
+    return f"{OPERATIONS}{cluster}/{number:08d}.json"
+
+
+def snapshot(cluster: str, backup: str) -> str:
+    return f"{SNAPSHOTS}{cluster}/{backup}/"
+
+
+def attempt(cluster: str, backup: str, number: int) -> str:
+    return f"{snapshot(cluster, backup)}a{number:04d}/"
+
+
+def manifest(attempt_prefix: str) -> str:
+    return f"{attempt_prefix}manifest.json"
+
+
+def chunk(attempt_prefix: str, number: int) -> str:
+    return f"{attempt_prefix}{number:06d}.tsv.zst"
+
+
+def outcome(cluster: str, backup: str) -> str:
+    """Outside the snapshot's folder, so that one listing of `outcomes/<cluster>/` is the catalogue, whatever the number
+    of chunks."""
+    return f"{OUTCOMES}{cluster}/{backup}.json"
+
+
+def verification(cluster: str, backup: str, job_id: str) -> str:
+    """What a verification found; the newest counts."""
+    return f"{VERIFICATIONS}{cluster}/{backup}/{job_id}.json"
+
+
+def timeline(cluster: str, timeline_id: str) -> str:
+    return f"{TIMELINES}{cluster}/{timeline_id}.json"
+
+
+def pin(cluster: str, job_id: str) -> str:
+    return f"{PINS}{cluster}/{job_id}.json"
+
+
+def tombstone(cluster: str, backup: str) -> str:
+    return f"{TOMBSTONES}{cluster}/{backup}.json"

@@ -1,0 +1,58 @@
+"""Timelines: what the users lived through restores.
+
+A timeline begins with a document (`tidewind.domain.records.Timeline`) that is put once. The root needs none until the
+first snapshot puts it. What lies in the log between a timeline's `parent_end` and its `start` is the restore itself and
+belongs to no timeline; without that, replaying across an earlier restore is silently wrong though the log has no hole.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from tidewind.domain.ids import ROOT_TIMELINE, timeline_id
+from tidewind.domain.records import Timeline
+
+
+def opened(
+    *,
+    cluster_id: str,
+    restore_id: str,
+    job_id: str,
+    parent: str,
+    cut: str | None,
+    cut_backup: str | None,
+    parent_end: str | None,
+    start: str | None,
+    started_at: datetime,
+) -> Timeline:
+    """The timeline a restore opens. `parent` is the timeline of the point that was restored."""
+    return Timeline(
+        cluster_id=cluster_id,
+        timeline=timeline_id(restore_id),
+        parent=parent,
+        cut=cut,
+        cut_backup=cut_backup,
+        parent_end=parent_end,
+        history=None,
+        start=start,
+        started_at=started_at,
+        restore_id=restore_id,
+        job_id=job_id,
+    )
+
+
+def present(timelines: Iterable[Timeline]) -> str:
+    """The timeline being lived now: the one that began last."""
+    newest = max(timelines, key=lambda one: (one.started_at, one.timeline), default=None)
+    return newest.timeline if newest else ROOT_TIMELINE
+
+
+def by_id(timelines: Iterable[Timeline], wanted: str) -> Timeline | None:
+    return next((one for one in timelines if one.timeline == wanted), None)
+
+
+def lineage(timelines: Sequence[Timeline], wanted: str) -> list[str]:
+    """The timeline and its ancestors, itself first. An unknown one is its own whole lineage."""
+    found = [wanted]
+    while (one := by_id(timelines, found[-1])) is not None and one.parent is not None and one.parent not in found:
+        found.append(one.parent)
+    return found

@@ -1,0 +1,1 @@
+"""Adapters to databases: one folder for each engine, all with the same anatomy."""

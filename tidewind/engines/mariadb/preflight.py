@@ -1,0 +1,280 @@
+"""Looks at a server before it is enrolled, and for `tidewind doctor`: who it is and what stands in the way.
+
+The looking is here; `findings` judges what was seen and is pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tidewind.engines.mariadb import grants
+from tidewind.engines.mariadb.catalogue import (
+    RESERVED_SCHEMA,
+    SERVER_SCHEMAS,
+    TRANSACTIONAL,
+    WITHOUT_ROWS,
+    WITHOUT_TRANSACTIONS,
+)
+from tidewind.engines.mariadb.connection import Access, Control
+from tidewind.engines.mariadb.quoting import account_name, quote_name, quote_table, text_literals
+from tidewind.engines.mariadb.server import HISTORY_INSERT, OLDEST, server_facts
+from tidewind.ports.engine import Address, DatabaseError, Finding, Login, Preflight, ServerFacts
+
+_VARIABLES: Final = (
+    "log_bin",
+    "binlog_format",
+    "binlog_row_image",
+    "binlog_checksum",
+    "gtid_strict_mode",
+    "sync_binlog",
+    "innodb_flush_log_at_trx_commit",
+    "lower_case_table_names",
+)
+_FENCE_TABLE: Final = "fence"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a look found. `replica_sources` is None where the account may not see them."""
+
+    facts: ServerFacts
+    subject: str
+    variables: Mapping[str, str]
+    galera: bool
+    replica_sources: int | None
+    held: frozenset[str]
+    account: str
+    restore_held: frozenset[str] | None
+    restore_account: str | None
+    reserved_tables: tuple[str, ...] | None
+    engines: tuple[tuple[str, str, str], ...]
+    versioned: tuple[tuple[str, str], ...]
+
+
+async def look_at(address: Address, login: Login, restore_login: Login | None) -> Preflight:
+    """Raises DatabaseError if the server cannot be reached or refuses an account."""
+    async with await Control.connect(Access(address=address, login=login)) as control:
+        facts = await server_facts(control)
+        restore_held = restore_account = None
+        if restore_login is not None and restore_login.user != login.user:
+            async with await Control.connect(Access(address=address, login=restore_login)) as other:
+                restore_held, restore_account = await _rights(other)
+        held, account = await _rights(control)
+        seen = Seen(
+            facts=facts,
+            subject=control.access.subject,
+            variables=await _variables(control),
+            galera=await _galera(control),
+            replica_sources=await _replica_sources(control),
+            held=held,
+            account=account,
+            restore_held=restore_held if restore_login is not None and restore_login.user != login.user else held,
+            restore_account=restore_account,
+            reserved_tables=await _reserved(control),
+            engines=await _foreign_tables(control),
+            versioned=await _versioned(control),
+        )
+    return Preflight(facts=facts, findings=tuple(findings(seen)))
+
+
+async def _rights(control: Control) -> tuple[frozenset[str], str]:
+    rows = await control.rows("SHOW GRANTS")
+    account: str = await control.value("SELECT CURRENT_USER()")
+    user, _, host = account.rpartition("@")
+    return grants.global_grants(str(row[0]) for row in rows), account_name(user, host)
+
+
+async def _variables(control: Control) -> dict[str, str]:
+    rows = await control.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({text_literals(_VARIABLES)})")
+    return {str(name).lower(): str(value) for name, value in rows}
+
+
+async def _galera(control: Control) -> bool:
+    rows = await control.rows("SHOW GLOBAL VARIABLES LIKE 'wsrep_on'")
+    return bool(rows) and str(rows[0][1]).upper() in ("ON", "1")
+
+
+async def _replica_sources(control: Control) -> int | None:
+    try:
+        return len(await control.rows("SHOW ALL SLAVES STATUS"))
+    except DatabaseError as error:
+        if error.kind == "database-rights-missing":
+            return None
+        raise
+
+
+async def _reserved(control: Control) -> tuple[str, ...] | None:
+    """Tables of a schema with our name; None if there is no such schema."""
+    rows: Sequence[tuple[Any, ...]] = await control.rows(
+        "SELECT t.TABLE_NAME FROM information_schema.SCHEMATA s LEFT JOIN information_schema.TABLES t"
+        f" ON t.TABLE_SCHEMA = s.SCHEMA_NAME WHERE s.SCHEMA_NAME = '{RESERVED_SCHEMA}'"
+    )
+    return tuple(str(row[0]) for row in rows if row[0]) if rows else None
+
+
+async def _foreign_tables(control: Control) -> tuple[tuple[str, str, str], ...]:
+    known = sorted(TRANSACTIONAL | WITHOUT_TRANSACTIONS | WITHOUT_ROWS)
+    rows = await control.rows(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE'"
+        f" AND ENGINE NOT IN ({text_literals(known)}) AND TABLE_SCHEMA NOT IN ({text_literals(SERVER_SCHEMAS)})"
+        " ORDER BY TABLE_SCHEMA, TABLE_NAME LIMIT 20"
+    )
+    return tuple((str(schema), str(table), str(engine)) for schema, table, engine in rows)
+
+
+async def _versioned(control: Control) -> tuple[tuple[str, str], ...]:
+    rows = await control.rows(
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'SYSTEM VERSIONED'"
+        " ORDER BY TABLE_SCHEMA, TABLE_NAME LIMIT 20"
+    )
+    return tuple((str(schema), str(table)) for schema, table in rows)
+
+
+def findings(seen: Seen) -> list[Finding]:
+    """Everything worth an operator's look, errors for what makes backups or restores impossible."""
+    return [*_server(seen), *_log(seen), *_rights_findings(seen), *_content(seen)]
+
+
+def _server(seen: Seen) -> list[Finding]:
+    found = [
+        Finding(
+            subject="database",
+            level="ok",
+            text=f"MariaDB {seen.facts.version} at {seen.subject}, server {seen.facts.identity},"
+            f" zone {seen.facts.zone}",
+        )
+    ]
+    if tuple(int(part) for part in seen.facts.version.split(".")[:2]) < OLDEST:
+        found.append(
+            Finding(
+                subject="database",
+                level="error",
+                text=f"MariaDB {seen.facts.version} is older than 10.5, the oldest that can be protected",
+                fix="Upgrade the server",
+            )
+        )
+    if seen.galera:
+        found.append(
+            Finding(subject="database", level="error", text="the server is a Galera node; those are not supported yet")
+        )
+    if seen.replica_sources:
+        found.append(
+            Finding(
+                subject="database",
+                level="error",
+                text="the server is itself a replica: an in-place restore of it would be overwritten by its source",
+                fix="Enrol the source, or turn this server into a primary: STOP ALL SLAVES; RESET SLAVE ALL;",
+            )
+        )
+    return found
+
+
+def _log(seen: Seen) -> list[Finding]:
+    values = seen.variables
+    if values.get("log_bin", "OFF").upper() not in ("ON", "1"):
+        return [
+            Finding(
+                subject="log",
+                level="warn",
+                text="the binary log is off: backups have no position, and commits wait some milliseconds for each",
+                fix="Start the server with --log-bin",
+            )
+        ]
+    wanted = (
+        ("binlog_format", {"ROW"}, "changes cannot be captured row by row", "ROW"),
+        ("binlog_row_image", {"FULL"}, "rows in the log are not whole", "FULL"),
+        ("binlog_checksum", {"CRC32"}, "damage to the log would pass unnoticed", "CRC32"),
+        ("gtid_strict_mode", {"ON", "1"}, "sequence numbers could run backwards unnoticed", "ON"),
+        ("sync_binlog", {"1"}, "a crash of the host can lose and reuse positions", "1"),
+    )
+    found = [
+        Finding(
+            subject="log",
+            level="warn",
+            text=f"{name} is {values.get(name, 'unknown')}: {text}",
+            fix=f"SET GLOBAL {name} = {value};",
+        )
+        for name, good, text, value in wanted
+        if values.get(name, "").upper() not in good
+    ]
+    return found or [Finding(subject="log", level="ok", text="ROW, FULL, CRC32, strict mode on, synchronous")]
+
+
+def _rights_findings(seen: Seen) -> list[Finding]:
+    found = [
+        Finding(
+            subject="grants",
+            level="error",
+            text=f"backup account lacks {name}: {grants.BACKUP_GRANTS[name]}",
+            fix=f"GRANT {name} ON *.* TO {seen.account};",
+        )
+        for name in grants.missing(seen.held, grants.BACKUP_GRANTS)
+    ]
+    if seen.restore_account is not None:
+        found.extend(
+            Finding(
+                subject="grants",
+                level="warn",
+                text=f"backup account has {name}, which it never needs",
+                fix=None if name == grants.ALL else f"REVOKE {name} ON *.* FROM {seen.account};",
+            )
+            for name in grants.excess(seen.held)
+        )
+    lacking = grants.missing(seen.restore_held or frozenset(), grants.RESTORE_GRANTS)
+    if seen.restore_held is not None and "GRANT OPTION" not in seen.restore_held:
+        lacking.append("GRANT OPTION")
+    if lacking:
+        account = seen.restore_account or seen.account
+        found.append(
+            Finding(
+                subject="grants",
+                level="error" if seen.restore_account else "warn",
+                text=f"the account for restores lacks {', '.join(lacking)}",
+                fix=f"GRANT ALL PRIVILEGES ON *.* TO {account} WITH GRANT OPTION;"
+                if seen.restore_account
+                else "Enrol the cluster with restore_credentials of an account that has them",
+            )
+        )
+    if seen.replica_sources is None and not any("SLAVE MONITOR" in finding.text for finding in found):
+        found.append(
+            Finding(
+                subject="grants",
+                level="error",
+                text="backup account may not see whether the server is a replica",
+                fix=f"GRANT SLAVE MONITOR ON *.* TO {seen.account};",
+            )
+        )
+    return found or [Finding(subject="grants", level="ok", text="all that is needed, nothing in excess")]
+
+
+def _content(seen: Seen) -> list[Finding]:
+    found = []
+    if seen.reserved_tables is not None and _FENCE_TABLE not in seen.reserved_tables:
+        found.append(
+            Finding(
+                subject="schemas",
+                level="error",
+                text=f"a schema named {quote_name(RESERVED_SCHEMA)} exists; the name is needed for restores",
+                fix="Rename it: move its tables to a schema of another name, then drop it",
+            )
+        )
+    found.extend(
+        Finding(
+            subject="tables",
+            level="error",
+            text=f"{quote_table(schema, table)} has engine {engine}, whose rows cannot be kept",
+            fix="Convert it to InnoDB, or drop it",
+        )
+        for schema, table, engine in seen.engines
+    )
+    if tuple(int(part) for part in seen.facts.version.split(".")[:2]) < HISTORY_INSERT:
+        found.extend(
+            Finding(
+                subject="tables",
+                level="error",
+                text=f"{quote_table(schema, table)} is system-versioned; history can be put back from MariaDB 10.11 on",
+                fix="Upgrade the server to 10.11, or ALTER TABLE … DROP SYSTEM VERSIONING",
+            )
+            for schema, table in seen.versioned
+        )
+    return found

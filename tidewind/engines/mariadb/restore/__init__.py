@@ -1,0 +1,1 @@
+"""Restore in place for MariaDB: the fence, the gate, the safeguard, the load and both ways out."""

@@ -1,0 +1,115 @@
+"""The accounts of a restore's source: into a set of account tables, and as fingerprints for the plan."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from tidewind.domain.manifest import Chunk, Column, Manifest, SystemTable
+from tidewind.engines.mariadb.loading import LOAD_SQL_MODE, load_settings, load_statement
+from tidewind.engines.mariadb.quoting import quote_name
+from tidewind.engines.mariadb.restore import worker
+from tidewind.engines.mariadb.restore.accounts import AccountSets
+from tidewind.engines.mariadb.restore.chunk_text import rows_of
+from tidewind.engines.mariadb.restore.link import Link
+from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES
+from tidewind.engines.mariadb.restore.pool import Pool
+from tidewind.engines.mariadb.restore.statements import TablePath, path
+from tidewind.engines.mariadb.restore.worker import LoadTask, LoadWhole, Rows
+from tidewind.ports.restore import SafeguardSource, SnapshotSource, Source
+
+_UNTELLING = frozenset({"timestamp", "grantor", "password_last_changed"})
+Row = tuple[bytes | None, ...]
+
+
+async def fill(link: Link, sets: AccountSets, source: Source, restore_id: str) -> None:
+    """Fill the target set."""
+    if isinstance(source, SafeguardSource):
+        origin = AccountSets(link, source.restore_id)
+        await sets.copy("target", [(table, origin.table("saved", table)) for table in ACCOUNT_TABLES])
+    else:
+        held = account_tables(source.manifest)
+        await load_rows(link, source, [(one, sets.table("target", one.name)) for one in held], restore_id)
+
+
+def account_tables(manifest: Manifest) -> list[SystemTable]:
+    return [held for held in manifest.system_tables if held.name in ACCOUNT_TABLES]
+
+
+async def load_rows(
+    link: Link, source: SnapshotSource, wanted: Sequence[tuple[SystemTable, TablePath]], restore_id: str
+) -> None:
+    """Put the rows of the server's own tables into tables of the same shape, which are emptied first."""
+    chunks = {chunk.number: chunk for chunk in source.manifest.chunks}
+    start = worker.Start(
+        access=link.access, open_store=source.open_store, restore_id=restore_id, logged=False, sql_mode=LOAD_SQL_MODE
+    )
+    pool: Pool[LoadTask, int] = Pool(worker.main, start, 1)
+    await pool.run([_whole(held, target, chunks) for held, target in wanted], _nothing)
+
+
+def _whole(held: SystemTable, target: TablePath, chunks: Mapping[int, Chunk]) -> LoadWhole:
+    columns = [Column(name=name, kind="text") for name in held.columns]
+    parts = tuple(
+        Rows(
+            key=chunks[number].key,
+            size=chunks[number].size,
+            rows=chunks[number].rows,
+            row_bytes=chunks[number].row_bytes,
+            item="",
+            statement=load_statement(*target, columns),
+            settings=load_settings(columns),
+            has_members=True,
+        )
+        for number in held.chunks
+    )
+    return LoadWhole(table=path(target), empty=f"DELETE FROM {path(target)}", item="", parts=parts)
+
+
+async def prints(source: Source) -> Mapping[str, str] | None:
+    """Fingerprints of a backup's accounts by name; of what is set aside on the server, None."""
+    if not isinstance(source, SnapshotSource):
+        return None
+    chunks = {chunk.number: chunk.key for chunk in source.manifest.chunks}
+    found: list[tuple[str, Sequence[str], Iterable[Row]]] = []
+    async with source.open_store() as store:
+        for held in account_tables(source.manifest):
+            rows = [row for number in held.chunks for row in await rows_of(store, chunks[number])]
+            found.append((held.name, held.columns, rows))
+    return digest(found)
+
+
+async def present_prints(link: Link) -> Mapping[str, str]:
+    """The same of the accounts on the server."""
+    found: list[tuple[str, Sequence[str], Iterable[Row]]] = []
+    for table in ACCOUNT_TABLES:
+        columns = [str(row[0]) for row in await link.rows(f"SHOW COLUMNS FROM mysql.{quote_name(table)}")]
+        shown = ", ".join(f"HEX(CAST({quote_name(column)} AS CHAR))" for column in columns)
+        rows = await link.rows(f"SELECT {shown} FROM mysql.{quote_name(table)}")
+        values = [tuple(None if one is None else bytes.fromhex(one) for one in row) for row in rows]
+        found.append((table, columns, values))
+    return digest(found)
+
+
+def digest(tables: Iterable[tuple[str, Sequence[str], Iterable[Row]]]) -> dict[str, str]:
+    """'user'@'host' to a fingerprint of all rows about it; a role stands without a host. Columns that change without
+    anybody changing the account do not count."""
+    lines: dict[str, list[bytes]] = {}
+    for table, columns, rows in tables:
+        names = [column.lower() for column in columns]
+        user, host = names.index("user"), names.index("host")
+        for row in rows:
+            name = f"'{_text(row[user])}'" + (f"@'{_text(row[host])}'" if row[host] else "")
+            told = [
+                b"%s=%s" % (column.encode(), b"NULL" if value is None else value)
+                for column, value in sorted(zip(names, row, strict=True))
+                if column not in _UNTELLING
+            ]
+            lines.setdefault(name, []).append(table.encode() + b"\0" + b"\0".join(told))
+    return {name: hashlib.sha256(b"\n".join(sorted(own))).hexdigest()[:16] for name, own in lines.items()}
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="replace")
+
+
+async def _nothing(_: LoadTask, __: int) -> Sequence[LoadTask]:
+    return ()

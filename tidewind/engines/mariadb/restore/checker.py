@@ -1,0 +1,94 @@
+"""A worker of the verification: reads a table back as the snapshot read it, and tells what it counted."""
+
+import asyncio
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import pymysql
+
+from tidewind.domain.manifest import Column, Table
+from tidewind.engines.mariadb.columns import INDEX, PERIOD, ColumnFacts, read_column
+from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw
+from tidewind.engines.mariadb.failures import translate
+from tidewind.engines.mariadb.quoting import quote_name, quote_table
+from tidewind.engines.mariadb.reader import RowStream
+from tidewind.engines.mariadb.restore.pool import pack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One table and the SELECT that reads it."""
+
+    schema: str
+    table: str
+    statement: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """`checksum` is independent of the order of rows."""
+
+    rows: int
+    row_bytes: int
+    checksum: int
+
+
+def check_of(table: Table) -> Check:
+    """The SELECT whose text is that of the table's chunks, history included."""
+    columns = ", ".join(_expression(column) for column in table.columns)
+    versioned = any(column.load == PERIOD for column in table.columns)
+    source = quote_table(table.schema_name, table.name) + (" FOR SYSTEM_TIME ALL" if versioned else "")
+    return Check(schema=table.schema_name, table=table.name, statement=f"SELECT {columns} FROM {source}")
+
+
+def main(pipe: Connection) -> None:
+    """Runs in the worker process until the pipe closes."""
+    asyncio.run(_serve(pipe))
+
+
+async def _serve(pipe: Connection) -> None:
+    connection: RawConnection | None = None
+    try:
+        access: Access = await asyncio.to_thread(pipe.recv)
+        while True:
+            task: Check = await asyncio.to_thread(pipe.recv)
+            try:
+                if connection is None:
+                    connection = await asyncio.to_thread(_open, access)
+                pipe.send(("done", await asyncio.to_thread(_count, connection, access, task)))
+            except Exception as error:
+                pipe.send(("failed", pack(error)))
+    except (EOFError, OSError):
+        if connection is not None:
+            connection.close()
+
+
+def _open(access: Access) -> RawConnection:
+    connection = open_raw(access)
+    connection.query("SET character_set_results = NULL")  # the bytes as they are stored
+    return connection
+
+
+def _count(connection: RawConnection, access: Access, task: Check) -> Counted:
+    try:
+        stream = RowStream(connection, task.statement)
+        while not stream.finished:
+            stream.read()
+    except (pymysql.err.Error, OSError) as error:
+        raise translate(error, access.subject, access.login.user, "SELECT") from error
+    rows, row_bytes, checksum = stream.counted
+    return Counted(rows=rows, row_bytes=row_bytes, checksum=checksum)
+
+
+def _expression(column: Column) -> str:
+    if column.load == PERIOD:
+        return quote_name(column.name)
+    if column.load == INDEX:
+        return f"CAST({quote_name(column.name)} AS UNSIGNED)"
+    kind = column.kind.split("(")[0].split(" ")[0]
+    facts = ColumnFacts(
+        name=column.name, data_type=kind, column_type=column.kind, charset=None, collation=None, generation=None
+    )
+    read = read_column(facts)
+    assert read is not None  # only generated columns are not read
+    return read.expression

@@ -1,0 +1,199 @@
+"""MariaDB's side of a restore in place: implements `tidewind.ports.restore`."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from tidewind.domain.manifest import DatabaseObject, Schema
+from tidewind.engines.mariadb.connection import Access
+from tidewind.engines.mariadb.restore import (
+    accounts_of,
+    fence,
+    gate,
+    load,
+    names,
+    objects,
+    position,
+    reading,
+    safeguard,
+    survey,
+    variables,
+    verify,
+    ways_out,
+)
+from tidewind.engines.mariadb.restore.accounts import AccountSets
+from tidewind.engines.mariadb.restore.definitions import Definitions
+from tidewind.engines.mariadb.restore.fence import Held
+from tidewind.engines.mariadb.restore.link import Link, open_link
+from tidewind.engines.mariadb.variables import read_variables
+from tidewind.ports.engine import Address, Login, Report, RestoreScope, TargetState
+from tidewind.ports.restore import Gated, Loaded, Memory, Mint, Opened, SafeguardSource, SnapshotSource, Source
+
+DEFAULT_WORKERS = 2
+
+
+class MariaDBRestoreEngine:
+    """`workers`: processes that load and verify."""
+
+    def __init__(self, *, workers: int = DEFAULT_WORKERS) -> None:
+        self._workers = workers
+
+    async def survey(self, address: Address, login: Login) -> TargetState:
+        async with _linked(Access(address=address, login=login)) as link:
+            return await survey.look(link)
+
+    async def accounts(self, source: Source) -> Mapping[str, str] | None:
+        return await accounts_of.prints(source)
+
+    @contextlib.asynccontextmanager
+    async def session(
+        self, scope: RestoreScope, address: Address, login: Login, *, mint: Mint, keep_accounts: tuple[str, ...]
+    ) -> AsyncIterator["MariaDBRestoreSession"]:
+        logged = scope.replicas == "attached"
+        service = Access(address=address, login=login)
+        async with _linked(service, logged=logged) as link:
+            held = await fence.take(link, scope, mint)
+            minted = Access(address=link.access.address, login=held.login)
+        async with _linked(minted, logged=logged) as link:
+            identity = await fence.server_identity(link)
+            yield MariaDBRestoreSession(
+                link, scope, held, identity=identity, keep_accounts=keep_accounts, workers=self._workers
+            )
+
+    async def expire(self, address: Address, login: Login, restore_id: str) -> int:
+        async with _linked(Access(address=address, login=login)) as link:
+            dropped = await safeguard.drop_schemas(link, names.own_prefix(restore_id))
+            await AccountSets(link, restore_id).drop("saved")
+            return dropped
+
+
+class MariaDBRestoreSession:
+    """One epoch, on one connection under its own account."""
+
+    def __init__(
+        self,
+        link: Link,
+        scope: RestoreScope,
+        held: Held,
+        *,
+        identity: str,
+        keep_accounts: tuple[str, ...],
+        workers: int,
+    ) -> None:
+        self.identity = identity
+        self._link = link
+        self._scope = scope
+        self._held = held
+        self._keep_accounts = keep_accounts
+        self._workers = workers
+
+    async def gate(self, source: Source, memory: Memory, report: Report) -> Gated:
+        report("gating", 0, None, "")
+        return await gate.close(
+            self._link,
+            self._scope,
+            service_user=self._held.service[0],
+            keep_users=self._keep_accounts,
+            fill_target=lambda sets: accounts_of.fill(self._link, sets, source, self._scope.restore_id),
+            memory=memory,
+        )
+
+    async def safeguard(self, memory: Memory, report: Report) -> int:
+        kept = await memory.get(safeguard.KEPT_DEFINITIONS)
+        if kept is None:
+            present = await reading.definitions(self._link)
+            kept = await memory.keep(safeguard.KEPT_DEFINITIONS, present.to_facts())
+        return await safeguard.set_aside(self._link, self._scope.restore_id, Definitions.from_facts(kept), report)
+
+    async def load(self, source: Source, report: Report) -> Loaded:
+        if isinstance(source, SnapshotSource):
+            return await load.load(self._link, source, self._scope.restore_id, workers=self._workers, report=report)
+        kept = _definitions_of(source)
+        await objects.create_schemas(self._link, kept.schemas)
+        moves = safeguard.safety_moves(source.restore_id, kept)
+        await safeguard.move(self._link, [(safe, home) for home, safe in moves])
+        return Loaded(tables=len(moves), rows=0, row_bytes=0)
+
+    async def define(self, source: Source, memory: Memory, report: Report) -> tuple[str, ...]:
+        report("defining", 0, None, "")
+        wanted = (
+            [one for one in source.manifest.objects if one.kind not in ("event", "sequence")]
+            if isinstance(source, SnapshotSource)
+            else list(_definitions_of(source).objects)
+        )
+        broken = await objects.create_objects(self._link, wanted, _schemas_of(source))
+        if await memory.get(ways_out.KEPT_VARIABLES) is None:
+            present, _ = await read_variables(self._link.control)
+            ours = variables.HELD_BY_THE_RESTORE
+            own = {name: value for name, value in present.items() if name not in ours}
+            await memory.keep(ways_out.KEPT_VARIABLES, {"variables": own})
+        refused = await variables.apply(self._link, _variables_of(source))
+        return (*broken, *refused)
+
+    async def verify(self, source: Source, report: Report) -> Loaded:
+        if isinstance(source, SnapshotSource):
+            return await verify.verify(self._link, source.manifest, workers=self._workers, report=report)
+        return await verify.moved(self._link, _definitions_of(source))
+
+    async def unchanged_since(self, position_then: str | None) -> bool:
+        return self._link.logged or await position.head(self._link) == position_then
+
+    async def open(self, source: Source, memory: Memory, report: Report) -> Opened:
+        report("opening", 0, None, "")
+        events = (
+            [one for one in source.manifest.objects if one.kind == "event"]
+            if isinstance(source, SnapshotSource)
+            else [DatabaseObject.model_validate(event) for event in source.kept[gate.KEPT_EVENTS]["events"]]
+        )
+        return await ways_out.open_up(
+            self._link,
+            self._scope,
+            memory,
+            events=events,
+            schemas=_schemas_of(source),
+            wanted=_variables_of(source),
+        )
+
+    async def give_back(self, source: Source | None, memory: Memory, report: Report) -> None:
+        report("returning", 0, None, "")
+        await ways_out.give_back(self._link, self._scope, source, memory)
+
+    async def open_by_hand(self, memory: Memory) -> tuple[str, ...]:
+        return await ways_out.hand_written_way_back(self._link, self._scope, memory)
+
+    async def finish(self, source: Source | None, *, opened: bool) -> None:
+        sets = AccountSets(self._link, self._scope.restore_id)
+        async with self._link.unlogged():
+            for kind in ("gate", "target", "closed"):
+                await sets.drop(kind)
+            if opened and isinstance(source, SafeguardSource):
+                await AccountSets(self._link, source.restore_id).drop("saved")
+        await safeguard.drop_schemas(self._link, names.own_prefix(self._scope.restore_id) + ("t" if opened else ""))
+        if opened and isinstance(source, SafeguardSource):
+            await safeguard.drop_schemas(self._link, names.own_prefix(source.restore_id))
+        await fence.end(self._link, self._scope)
+
+
+@contextlib.asynccontextmanager
+async def _linked(access: Access, *, logged: bool = False) -> AsyncIterator[Link]:
+    link = await open_link(access, logged=logged)
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+def _definitions_of(source: SafeguardSource) -> Definitions:
+    return Definitions.from_facts(source.kept[safeguard.KEPT_DEFINITIONS])
+
+
+def _schemas_of(source: Source) -> Sequence[Schema]:
+    if isinstance(source, SnapshotSource):
+        return source.manifest.schemas
+    return _definitions_of(source).schemas
+
+
+def _variables_of(source: Source) -> Mapping[str, str | None]:
+    """Those of a safeguard are what was kept when it was made; the gate keeps the ones it needs itself."""
+    if isinstance(source, SnapshotSource):
+        return source.manifest.variables
+    return {**source.kept[ways_out.KEPT_VARIABLES]["variables"], **source.kept[gate.KEPT_GATE]}

@@ -1,0 +1,170 @@
+"""The fence: how an epoch shuts every earlier one out of the server.
+
+    tidewind.fence      one row: the operation and epoch in force, the server it was taken on, the restore, and its end
+    tidewind.progress   what was loaded, each row written in the transaction that loaded it
+
+An epoch works under an account of its own, and the account is the fence: taking over raises the row, deletes every
+earlier account from every set of account tables on the server, live or kept, kills the connections by id until two
+looks find none, and only then makes its own account. A driver that reconnects silently finds no account to log in with.
+A predecessor that wakes in the middle of its own takeover finds a higher row, or its connection dead.
+
+Invariant: (operation, epoch) in the row never falls, and an ended restore is never begun again.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidewind.engines.mariadb.quoting import quote_name, text_literal
+from tidewind.engines.mariadb.restore import names
+from tidewind.engines.mariadb.restore.connections import end_connections
+from tidewind.engines.mariadb.restore.link import Link
+from tidewind.engines.mariadb.restore.statements import path
+from tidewind.engines.mariadb.server import server_facts
+from tidewind.ports.engine import DatabaseError, Login, RestoreScope
+from tidewind.ports.restore import Mint
+
+FENCE = (names.WORK_SCHEMA, "fence")
+PROGRESS = (names.WORK_SCHEMA, "progress")
+_ACCOUNTS = ("mysql", "global_priv")
+
+_MAKE = (
+    f"CREATE DATABASE IF NOT EXISTS {quote_name(names.WORK_SCHEMA)} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    f"CREATE TABLE IF NOT EXISTS {path(FENCE)} (one TINYINT NOT NULL PRIMARY KEY CHECK (one = 1), "
+    "operation BIGINT NOT NULL, epoch BIGINT NOT NULL, server_identity VARCHAR(255) NOT NULL, "
+    "restore_id VARCHAR(32) NOT NULL, ended TINYINT NOT NULL, mark VARCHAR(64) NOT NULL) ENGINE=InnoDB",
+    f"CREATE TABLE IF NOT EXISTS {path(PROGRESS)} (restore_id VARCHAR(32) NOT NULL, item VARCHAR(64) NOT NULL, "
+    "rows_done BIGINT NOT NULL, PRIMARY KEY (restore_id, item)) ENGINE=InnoDB",
+    f"INSERT IGNORE INTO {path(FENCE)} VALUES (1, 0, 0, '', '', 1, UUID())",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """The fence as it is held: the account to work under and the service account's own (user, host)."""
+
+    login: Login
+    service: tuple[str, str]
+
+
+async def take(link: Link, scope: RestoreScope, mint: Mint) -> Held:
+    """Take the fence with the service account's `link`. Raises DatabaseError, also when the fence is not ours to take
+    or the server is not the one this restore began on."""
+    for statement in _MAKE:
+        await link.run(statement)
+    identity = await server_identity(link)
+    await _raise_fence(link, scope, identity)
+    service = _split_account(str(await link.value("SELECT CURRENT_USER()")))
+    account = names.minted_account(scope.restore_id, scope.operation, scope.epoch)
+    password = mint(account)
+    async with link.unlogged():
+        await _shut_out(link, service)
+        await _mint(link, account, password, service)
+    return Held(login=Login(user=account, password=password), service=service)
+
+
+async def server_identity(link: Link) -> str:
+    """Which data directory this is: what the server tells, and the mark that the work schema was made with."""
+    made = await link.value(f"SELECT mark FROM {path(FENCE)}")
+    return f"{(await server_facts(link.control)).identity} {made}"
+
+
+async def end(link: Link, scope: RestoreScope) -> None:
+    """The restore is over: its fence can never be taken again, and no minted account is left. The connection that does
+    this may itself be under one."""
+    await link.run(
+        f"UPDATE {path(FENCE)} SET ended = 1 WHERE restore_id = {text_literal(scope.restore_id)} "
+        f"AND operation = {scope.operation} AND epoch = {scope.epoch}"
+    )
+    async with link.unlogged():
+        await remove_minted(link, await account_tables(link))
+        await link.run("FLUSH PRIVILEGES")
+
+
+async def account_tables(link: Link) -> list[tuple[str, str]]:
+    """Every table of global rights on the server: the live one, and those that restores keep."""
+    found = await link.rows(
+        f"SELECT table_name FROM information_schema.tables WHERE table_schema = {text_literal(names.WORK_SCHEMA)} "
+        "AND table_name REGEXP '^rst_[0-9a-z]{10}_(gate|target|saved|closed)_global_priv$'"
+    )
+    return [_ACCOUNTS, *((names.WORK_SCHEMA, str(row[0])) for row in found)]
+
+
+async def remove_minted(link: Link, tables: Sequence[tuple[str, str]]) -> None:
+    for table in tables:
+        await link.run(f"DELETE FROM {path(table)} WHERE User REGEXP '{names.MINTED_PATTERN}'")
+
+
+async def _raise_fence(link: Link, scope: RestoreScope, identity: str) -> None:
+    mine = f"{scope.operation}, {scope.epoch}"
+    await link.run(
+        f"UPDATE {path(FENCE)} SET operation = {scope.operation}, epoch = {scope.epoch}, ended = 0, "
+        f"server_identity = {text_literal(identity)}, restore_id = {text_literal(scope.restore_id)} "
+        f"WHERE (operation < {scope.operation} AND ended = 1) "
+        f"OR (restore_id = {text_literal(scope.restore_id)} AND (operation, epoch) <= ({mine}) AND ended = 0 "
+        f"AND server_identity = {text_literal(identity)})"
+    )
+    row = (await link.rows(f"SELECT operation, epoch, restore_id, ended, server_identity FROM {path(FENCE)}"))[0]
+    operation, epoch, restore, ended, known = row
+    if (operation, epoch, restore, ended) == (scope.operation, scope.epoch, scope.restore_id, 0):
+        return
+    if restore == scope.restore_id and known != identity:
+        raise DatabaseError(
+            "database-unsuitable",
+            f"the restore began on the server {known}; what answers now is {identity}, another data directory",
+            "Bring the first server back, or open it by hand with the SQL of the restore.gated event",
+        )
+    if restore == scope.restore_id:
+        raise DatabaseError("operation-running", f"restore {restore} is held under epoch {epoch} or has ended")
+    raise DatabaseError(
+        "restore-blocked",
+        f"restore {restore} closed this server and has not ended",
+        "Open the server with the SQL in that restore's event, which also ends it here",
+    )
+
+
+async def _shut_out(link: Link, service: tuple[str, str]) -> None:
+    """Delete earlier accounts everywhere, then end what is still connected, predecessors' takeovers included."""
+    user = text_literal(service[0])
+    await end_connections(link, f"USER = {user}", spared=(link.id,))
+    await remove_minted(link, await account_tables(link))
+    await link.run("FLUSH PRIVILEGES")
+    await end_connections(link, f"USER REGEXP '{names.MINTED_PATTERN}'", spared=(link.id,))
+
+
+async def _mint(link: Link, account: str, password: str, service: tuple[str, str]) -> None:
+    """An account with the service account's global rights. Its host is the service account's, and also the very host we
+    come from: there no anonymous account can stand before it. Only the password's hash ever reaches the server."""
+    own_host = str(await link.value("SELECT SUBSTRING_INDEX(USER(), '@', -1)"))
+    found = await link.rows(
+        "SELECT JSON_VALUE(Priv, '$.access'), JSON_VALUE(Priv, '$.version_id'), UNIX_TIMESTAMP() "
+        f"FROM {path(_ACCOUNTS)} WHERE User = {text_literal(service[0])} AND Host = {text_literal(service[1])}"
+    )
+    if not found or found[0][0] is None:
+        raise DatabaseError("database-rights-missing", "the restore account has no global rights of its own")
+    rights, version, now = found[0]
+    row = {
+        "access": int(rights),
+        "version_id": int(version or 0),
+        "plugin": "mysql_native_password",
+        "authentication_string": native_hash(password),
+        "password_last_changed": int(now),
+    }
+    for host in dict.fromkeys((service[1], own_host)):
+        await link.run(
+            f"REPLACE INTO {path(_ACCOUNTS)} (Host, User, Priv) "
+            f"VALUES ({text_literal(host)}, {text_literal(account)}, {text_literal(json.dumps(row))})"
+        )
+    await link.run("FLUSH PRIVILEGES")
+
+
+def native_hash(password: str) -> str:
+    """How mysql_native_password stores a password; the protocol's definition, not a choice of ours."""
+    inner = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+    return "*" + hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
+
+
+def _split_account(account: str) -> tuple[str, str]:
+    user, _, host = account.rpartition("@")
+    return user, host

@@ -1,0 +1,101 @@
+"""One connection of a restore to the server, and whether what it does is logged.
+
+A connection that was lost is never opened again behind the caller's back: a predecessor that was shut out must fail,
+not come back.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tidewind.engines.mariadb.connection import STATEMENT_SECONDS, Access, Control
+from tidewind.engines.mariadb.failures import LOCK_TIMEOUT, code_of
+from tidewind.ports.engine import DatabaseError
+
+LOCK_WAIT_S = 20
+SESSION_SETTINGS = {
+    "foreign_key_checks": "0",
+    "check_constraint_checks": "0",
+    "system_versioning_alter_history": "KEEP",
+}
+
+
+class Link:
+    """Use `open_link`. `logged` is what the binary log hears unless `unlogged` is asked for."""
+
+    def __init__(self, control: Control, *, logged: bool) -> None:
+        self.control = control
+        self._logged = logged
+        self._quiet = 0
+
+    @property
+    def id(self) -> int:
+        return self.control.connection_id
+
+    @property
+    def access(self) -> Access:
+        """The account and the one endpoint this connection is on."""
+        return self.control.access
+
+    @property
+    def logged(self) -> bool:
+        return self._logged
+
+    async def close(self) -> None:
+        await self.control.close()
+
+    async def rows(self, sql: str, *, deadline_s: float = STATEMENT_SECONDS) -> list[tuple[Any, ...]]:
+        return await self.control.rows(sql, deadline_s=deadline_s)
+
+    async def records(self, sql: str) -> list[dict[str, Any]]:
+        return await self.control.records(sql)
+
+    async def value(self, sql: str, *, deadline_s: float = STATEMENT_SECONDS) -> Any:
+        return await self.control.value(sql, deadline_s=deadline_s)
+
+    async def run(self, sql: str, *, deadline_s: float = STATEMENT_SECONDS) -> int:
+        return await self.control.execute(sql, deadline_s=deadline_s)
+
+    @contextlib.asynccontextmanager
+    async def unlogged(self) -> AsyncIterator[None]:
+        """Keep the statements inside out of the binary log."""
+        if self._logged and self._quiet == 0:
+            await self.run("SET SESSION sql_log_bin = 0")
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
+            if self._logged and self._quiet == 0 and not self.control.closed:
+                await self.run("SET SESSION sql_log_bin = 1")
+
+    @contextlib.asynccontextmanager
+    async def loudly(self) -> AsyncIterator[None]:
+        """Write the statements inside to the binary log, whatever the cluster's setting."""
+        if not self._logged:
+            await self.run("SET SESSION sql_log_bin = 1")
+        try:
+            yield
+        finally:
+            if not self._logged and not self.control.closed:
+                await self.run("SET SESSION sql_log_bin = 0")
+
+    @contextlib.asynccontextmanager
+    async def waiting_for_locks(self, seconds: int) -> AsyncIterator[None]:
+        await self.run(f"SET SESSION lock_wait_timeout = {int(seconds)}")
+        try:
+            yield
+        finally:
+            if not self.control.closed:
+                await self.run(f"SET SESSION lock_wait_timeout = {LOCK_WAIT_S}")
+
+
+async def open_link(access: Access, *, logged: bool) -> Link:
+    """Connect to the first endpoint that answers. Raises DatabaseError."""
+    settings = {**SESSION_SETTINGS, "sql_log_bin": "1" if logged else "0"}
+    return Link(await Control.connect(access, lock_wait_s=LOCK_WAIT_S, settings=settings), logged=logged)
+
+
+def waited_too_long(error: DatabaseError) -> bool:
+    """Whether a statement gave up waiting for a lock."""
+    return code_of(error) in LOCK_TIMEOUT

@@ -1,0 +1,180 @@
+"""The load: schemas, sequences, empty tables, rows by worker processes, keys, foreign keys.
+
+Largest tables first, and the chunks of one table not all at once while others wait: two loads into one table queue for
+its counter. Secondary keys that are neither unique nor FULLTEXT are added when the rows are in, where a table is large
+enough for that to be faster. Foreign keys come last.
+
+Everything is found again after a crash: an existing table is not made again, a chunk's progress row is written in the
+chunk's own transaction, a table without transactions is begun anew, and keys are compared with the catalogue.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tidewind.domain.manifest import Chunk, Manifest, Table
+from tidewind.engines.mariadb.loading import LOAD_SQL_MODE, load_settings, load_statement
+from tidewind.engines.mariadb.quoting import quote_name, quote_table
+from tidewind.engines.mariadb.restore import create_table, worker
+from tidewind.engines.mariadb.restore.create_table import Definition
+from tidewind.engines.mariadb.restore.link import Link
+from tidewind.engines.mariadb.restore.objects import create_objects, create_schemas
+from tidewind.engines.mariadb.restore.pool import Pool
+from tidewind.engines.mariadb.restore.session import set_session
+from tidewind.engines.mariadb.restore.worker import AddKeys, LoadChunk, LoadTask, LoadWhole, Rows
+from tidewind.ports.engine import Report
+from tidewind.ports.restore import Loaded, SnapshotSource
+
+KEYS_LATER_ROWS = 20_000
+TRANSACTIONAL = frozenset({"innodb"})
+
+
+@dataclass
+class _Filling:
+    """A table on its way: what is left of it before its keys are added."""
+
+    table: Table
+    definition: Definition
+    later: tuple[str, ...]
+    waiting: set[str] = field(default_factory=set)
+
+    @property
+    def where(self) -> str:
+        return quote_table(self.table.schema_name, self.table.name)
+
+
+async def load(link: Link, source: SnapshotSource, restore_id: str, *, workers: int, report: Report) -> Loaded:
+    manifest = source.manifest
+    total = sum(table.row_bytes for table in manifest.tables)
+    report("loading", 0, total, "bytes")
+    await create_schemas(link, manifest.schemas)
+    await create_objects(link, [one for one in manifest.objects if one.kind == "sequence"], manifest.schemas)
+    filling = await _make_tables(link, manifest)
+    pool: Pool[LoadTask, int] = Pool(
+        worker.main,
+        worker.Start(
+            access=link.access,
+            open_store=source.open_store,
+            restore_id=restore_id,
+            logged=link.logged,
+            sql_mode=LOAD_SQL_MODE,
+        ),
+        workers,
+    )
+    done = 0
+
+    async def finished(task: LoadTask, row_bytes: int) -> Sequence[LoadTask]:
+        nonlocal done
+        done += row_bytes
+        report("loading", done, total, "bytes")
+        return _keys_now(filling, task)
+
+    await pool.run(order(manifest, filling), finished)
+    await _add_foreign_keys(link, list(filling.values()))
+    return Loaded(tables=len(manifest.tables), rows=sum(table.rows for table in manifest.tables), row_bytes=total)
+
+
+def order(manifest: Manifest, filling: dict[str, _Filling]) -> list[LoadTask]:
+    """Tasks in the order they are given out: rounds over the tables, largest first, so that the workers spread over
+    tables and the largest table still begins first. Notes in `filling` what each table waits for."""
+    chunks = {chunk.number: chunk for chunk in manifest.chunks}
+    lanes: list[list[LoadTask]] = []
+    for table in sorted(manifest.tables, key=lambda one: -one.row_bytes):
+        own = filling[quote_table(table.schema_name, table.name)]
+        tasks = _tasks_of(table, own.where, [chunks[number] for number in table.chunks])
+        own.waiting = {item for task in tasks for item in _items(task)}
+        lanes.append(tasks)
+    longest = max((len(lane) for lane in lanes), default=0)
+    return [lane[place] for place in range(longest) for lane in lanes if place < len(lane)]
+
+
+def keys_for_later(table: Table, definition: Definition) -> tuple[str, ...]:
+    """The keys to add when the rows are in; none where AUTO_INCREMENT needs one of them, or where it does not pay."""
+    if table.rows < KEYS_LATER_ROWS or table.engine.lower() not in TRANSACTIONAL:
+        return ()
+    counter = definition.auto_increment_column
+    if counter is not None and not definition.leads_a_kept_key(counter):
+        return ()
+    return definition.plain_keys
+
+
+def _tasks_of(table: Table, where: str, chunks: Sequence[Chunk]) -> list[LoadTask]:
+    parts = tuple(_rows(table, chunk) for chunk in chunks)
+    if table.engine.lower() in TRANSACTIONAL:
+        return [LoadChunk(table=where, rows=part) for part in parts]
+    item = f"table {min(table.chunks)}" if parts else ""
+    return [LoadWhole(table=where, empty=f"TRUNCATE TABLE {where}", item=item, parts=parts)] if parts else []
+
+
+def _rows(table: Table, chunk: Chunk) -> Rows:
+    return Rows(
+        key=chunk.key,
+        size=chunk.size,
+        rows=chunk.rows,
+        row_bytes=chunk.row_bytes,
+        item=f"chunk {chunk.number}",
+        statement=load_statement(table.schema_name, table.name, table.columns),
+        settings=load_settings(table.columns),
+        has_members=any(column.kind.lower().startswith(("enum", "set")) for column in table.columns),
+    )
+
+
+def _items(task: LoadTask) -> tuple[str, ...]:
+    if isinstance(task, LoadChunk):
+        return (task.rows.item,)
+    return (task.item,) if isinstance(task, LoadWhole) else ()
+
+
+def _keys_now(filling: dict[str, _Filling], task: LoadTask) -> Sequence[LoadTask]:
+    own = filling[task.table]
+    if isinstance(task, AddKeys) or not own.waiting:
+        return ()
+    own.waiting -= set(_items(task))
+    if own.waiting or not own.later:
+        return ()
+    added = ", ".join(f"ADD {item}" for item in own.later)
+    return [AddKeys(table=own.where, statement=f"ALTER TABLE {own.where} {added}")]
+
+
+async def _make_tables(link: Link, manifest: Manifest) -> dict[str, _Filling]:
+    standing = await _standing(link)
+    filling: dict[str, _Filling] = {}
+    for table in manifest.tables:
+        definition = create_table.parse(table.create)
+        own = _Filling(table, definition, keys_for_later(table, definition))
+        filling[own.where] = own
+        if (table.schema_name, table.name) in standing:
+            own.later = await _missing_keys(link, own)
+            continue
+        await link.run(f"USE {quote_name(table.schema_name)}")
+        await set_session(link, table.session)
+        await link.run(definition.without((*definition.foreign_keys, *own.later)))
+    await set_session(link, {})
+    return filling
+
+
+async def _standing(link: Link) -> set[tuple[str, str]]:
+    found = await link.rows("SELECT table_schema, table_name FROM information_schema.tables")
+    return {(str(schema), str(table)) for schema, table in found}
+
+
+async def _missing_keys(link: Link, own: _Filling) -> tuple[str, ...]:
+    """Of the keys for later, those that are not there yet: they are added in one statement, so all or none."""
+    present = create_table.parse(await _show_create(link, own.table)).plain_keys
+    return tuple(item for item in own.later if item not in present)
+
+
+async def _add_foreign_keys(link: Link, filled: Sequence[_Filling]) -> None:
+    for own in filled:
+        if not own.definition.foreign_keys:
+            continue
+        present = create_table.parse(await _show_create(link, own.table)).foreign_keys
+        missing = [item for item in own.definition.foreign_keys if item not in present]
+        if missing:
+            added = ", ".join(f"ADD {item}" for item in missing)
+            await link.run(f"ALTER TABLE {own.where} {added}", deadline_s=3600)
+
+
+async def _show_create(link: Link, table: Table) -> str:
+    await link.run(f"USE {quote_name(table.schema_name)}")
+    rows = await link.rows(f"SHOW CREATE TABLE {quote_table(table.schema_name, table.name)}")
+    return str(rows[0][1])

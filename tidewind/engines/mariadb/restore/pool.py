@@ -1,0 +1,149 @@
+"""Worker processes: each does one task at a time over its own connection and its own store.
+
+A task and its outcome are plain values. Secrets reach a worker through the pipe it was started over, never through its
+arguments or environment. A worker ends when that pipe closes, so none outlives the process that started it by more than
+its present task; and what it does on the server is under the epoch's own account, which a successor removes.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic, TypeVar
+
+from tidewind.ports.engine import DatabaseError
+from tidewind.ports.store import (
+    KeyMissing,
+    ObjectDamaged,
+    ObjectMissing,
+    StoreError,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+)
+
+Task = TypeVar("Task")
+Outcome = TypeVar("Outcome")
+Failure = tuple[str, tuple[Any, ...]]
+"""How an error crosses the pipe: its kind, and what it is made of."""
+
+_STORE_ERRORS: tuple[type[StoreError], ...] = (
+    KeyMissing,
+    ObjectDamaged,
+    ObjectMissing,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+    StoreError,
+)
+END_DEADLINE_S = 5.0
+
+
+class WorkerDied(DatabaseError):
+    """A worker process ended without an answer; its task was rolled back by the server."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__("internal-error", f"a worker process ended unexpectedly (exit code {code})")
+
+
+def pack(error: BaseException) -> Failure:
+    """The error as values."""
+    if isinstance(error, StoreError):
+        name = next(kind.__name__ for kind in _STORE_ERRORS if isinstance(error, kind))
+        return name, (error.operation, error.key, error.cause, error.hint)
+    if isinstance(error, DatabaseError):
+        return "DatabaseError", (error.kind, error.detail, error.next_step)
+    return "DatabaseError", ("internal-error", f"a worker failed: {type(error).__name__}: {error}", None)
+
+
+def unpack(failure: Failure) -> Exception:
+    """The error again."""
+    name, parts = failure
+    for kind in _STORE_ERRORS:
+        if kind.__name__ == name:
+            return kind(*parts)
+    return DatabaseError(*parts)
+
+
+class Pool(Generic[Task, Outcome]):
+    """`main(pipe)` runs in each worker: it receives `start`, then tasks, and answers each with ("done", outcome) or
+    ("failed", Failure)."""
+
+    def __init__(self, main: Callable[[Connection], None], start: Any, workers: int) -> None:
+        self._main = main
+        self._start = start
+        self._count = workers
+        self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="restore-worker")
+
+    async def run(self, tasks: Sequence[Task], done: Callable[[Task, Outcome], Awaitable[Sequence[Task]]]) -> None:
+        """Do all tasks, each as soon as a worker is free; `done` is told of each and may answer with more to do. The
+        first failure ends all workers and is raised."""
+        queue: list[Task] = list(tasks)
+        if not queue:
+            return
+        changed = asyncio.Condition()
+        state = {"busy": 0}
+
+        async def serve(pipe: Connection, process: SpawnProcess) -> None:
+            while True:
+                async with changed:
+                    await changed.wait_for(lambda: bool(queue) or state["busy"] == 0)
+                    if not queue:
+                        return
+                    task = queue.pop(0)
+                    state["busy"] += 1
+                more: Sequence[Task] = ()
+                try:
+                    more = await done(task, await self._ask(pipe, process, task))
+                finally:
+                    async with changed:
+                        queue[:0] = more
+                        state["busy"] -= 1
+                        changed.notify_all()
+
+        try:
+            async with self._workers(self._count) as workers, asyncio.TaskGroup() as group:
+                for pipe, process in workers:
+                    group.create_task(serve(pipe, process))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _ask(self, pipe: Connection, process: SpawnProcess, task: Task) -> Any:
+        loop = asyncio.get_running_loop()
+        try:
+            pipe.send(task)
+            answer = await loop.run_in_executor(self._threads, pipe.recv)
+        except (EOFError, OSError):
+            process.join(END_DEADLINE_S)
+            raise WorkerDied(process.exitcode) from None
+        kind, value = answer
+        if kind == "failed":
+            raise unpack(value)
+        return value
+
+    @contextlib.asynccontextmanager
+    async def _workers(self, count: int) -> AsyncIterator[list[tuple[Connection, SpawnProcess]]]:
+        context = multiprocessing.get_context("spawn")
+        workers: list[tuple[Connection, SpawnProcess]] = []
+        try:
+            for _ in range(count):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=self._main, args=(theirs,), daemon=True)
+                await asyncio.to_thread(process.start)
+                theirs.close()
+                workers.append((ours, process))
+                ours.send(self._start)
+            yield workers
+            for pipe, _ in workers:
+                pipe.close()
+        finally:
+            for _, process in workers:
+                if process.is_alive():
+                    process.kill()
+            for pipe, process in workers:
+                await asyncio.to_thread(process.join, END_DEADLINE_S)
+                pipe.close()
+            self._threads.shutdown(wait=False)

@@ -1,0 +1,59 @@
+"""What replicas hear of a restore.
+
+A cluster without replicas is restored unlogged. A replica that hangs on it all the same would go on, silently
+different; so the last thing before opening is one logged row in a table that only this server has: the replica stops
+there, with an error that names the table. With replicas everything is logged but the gate, and the accounts follow as
+statements at the opening.
+"""
+
+from typing import Any
+
+from tidewind.engines.mariadb.quoting import quote_name, text_literal
+from tidewind.engines.mariadb.restore import names
+from tidewind.engines.mariadb.restore.accounts import AccountSets
+from tidewind.engines.mariadb.restore.link import Link
+from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES
+from tidewind.engines.mariadb.restore.statements import TablePath, path
+
+SENTINEL = (names.WORK_SCHEMA, "this_server_was_restored_without_its_replicas")
+
+
+async def stop_forgotten_replicas(link: Link, restore_id: str) -> None:
+    await link.run(
+        f"CREATE TABLE IF NOT EXISTS {path(SENTINEL)} (restore_id VARCHAR(32) NOT NULL PRIMARY KEY, "
+        "opened_at DATETIME(6) NOT NULL) ENGINE=InnoDB"
+    )
+    async with link.loudly():
+        await link.run(f"REPLACE INTO {path(SENTINEL)} VALUES ({text_literal(restore_id)}, SYSDATE(6))")
+
+
+async def log_account_differences(link: Link, sets: AccountSets) -> None:
+    """Say, as statements, what changed between the locked set's truth and the present accounts. Each statement leads to
+    the same rows wherever it runs, here included, where it changes nothing."""
+    await link.run("SET SESSION binlog_format = STATEMENT")
+    for table in ACCOUNT_TABLES:
+        before, now = sets.table("saved", table), ("mysql", table)
+        columns = [str(row[0]) for row in await link.rows(f"SHOW COLUMNS FROM {path(now)}")]
+        key = [str(row[4]) for row in await link.rows(f"SHOW KEYS FROM {path(now)} WHERE Key_name = 'PRIMARY'")]
+        for row in await _except(link, columns, now, before):
+            every = ", ".join(quote_name(column) for column in columns)
+            await link.run(f"REPLACE INTO {path(now)} ({every}) VALUES ({', '.join(_literal(value) for value in row)})")
+        for row in await _except(link, key or columns, before, now):
+            pairs = zip(key or columns, row, strict=True)
+            gone = " AND ".join(f"{quote_name(column)} <=> {_literal(value)}" for column, value in pairs)
+            await link.run(f"DELETE FROM {path(now)} WHERE {gone}")
+    await link.run("FLUSH PRIVILEGES")
+    await link.run("SET SESSION binlog_format = DEFAULT")
+
+
+async def _except(link: Link, columns: list[str], these: TablePath, those: TablePath) -> list[tuple[Any, ...]]:
+    """Rows of `these` that are not in `those`, by these columns, each value in hexadecimal."""
+    every = ", ".join(quote_name(column) for column in columns)
+    shown = ", ".join(f"HEX(CAST({quote_name(column)} AS CHAR))" for column in columns)
+    return await link.rows(
+        f"SELECT {shown} FROM (SELECT {every} FROM {path(these)} EXCEPT SELECT {every} FROM {path(those)}) difference"
+    )
+
+
+def _literal(value: str | None) -> str:
+    return "NULL" if value is None else f"_utf8mb4 X'{value}'"

@@ -1,0 +1,277 @@
+"""A worker of the load: one connection, one store, one task at a time.
+
+Tasks: rows of one object into a transactional table, together with the progress row that says so; all rows of a table
+without transactions, begun anew; the secondary keys of a filled table. A chunk whose progress row exists is left alone,
+so a task may be given again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import IO, Final, cast
+
+import zstandard
+
+from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw, raw_rows
+from tidewind.engines.mariadb.loading import WARNING_ERROR_VALUE
+from tidewind.engines.mariadb.quoting import text_literal
+from tidewind.engines.mariadb.restore.fence import PROGRESS
+from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS
+from tidewind.engines.mariadb.restore.pool import pack
+from tidewind.engines.mariadb.restore.statements import path
+from tidewind.engines.mariadb.restore.transfer import load_data
+from tidewind.ports.engine import DatabaseError, StoreFactory
+from tidewind.ports.store import ObjectDamaged, Store
+
+TEXT_BYTES: Final = 1 << 20
+SAFER: Final = {"unique_checks": "1"}
+"""With unique_checks off, MariaDB fills an empty table by a path that lost rows before 10.11.11 (MDEV-34703)."""
+PIECE_DEADLINE_S: Final = 600.0
+INDEX_WAIT_S: Final = 86_400
+_DAMAGED = "the stored bytes are not those of the backup; restore another backup and examine the store"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a worker is given first. `sql_mode` is the one under which rows are written."""
+
+    access: Access
+    open_store: StoreFactory
+    restore_id: str
+    logged: bool
+    sql_mode: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """One object and the statement that loads it under `settings`. Size and counts are the manifest's. `has_members`:
+    a column is ENUM or SET, whose error value the server warns of."""
+
+    key: str
+    size: int
+    rows: int
+    row_bytes: int
+    item: str
+    statement: str
+    settings: Mapping[str, str]
+    has_members: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadChunk:
+    """Into a table with transactions."""
+
+    table: str
+    rows: Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadWhole:
+    """A table without transactions, from the beginning; with an `item`, only if it was not filled before."""
+
+    table: str
+    empty: str
+    item: str
+    parts: tuple[Rows, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddKeys:
+    table: str
+    statement: str
+
+
+LoadTask = LoadChunk | LoadWhole | AddKeys
+
+
+def main(pipe: Connection) -> None:
+    """Runs in the worker process until the pipe closes."""
+    asyncio.run(_serve(pipe))
+
+
+async def _serve(pipe: Connection) -> None:
+    try:
+        start: Start = await asyncio.to_thread(pipe.recv)
+    except EOFError:
+        return
+    async with start.open_store() as store:
+        worker = _Worker(start, store)
+        while True:
+            try:
+                task = await asyncio.to_thread(pipe.recv)
+            except (EOFError, OSError):
+                break
+            try:
+                outcome = await worker.do(task)
+            except Exception as error:
+                await asyncio.to_thread(worker.close)  # whatever was begun is rolled back
+                pipe.send(("failed", pack(error)))
+            else:
+                pipe.send(("done", outcome))
+        await asyncio.to_thread(worker.close)
+
+
+class _Worker:
+    def __init__(self, start: Start, store: Store) -> None:
+        self._start = start
+        self._store = store
+        self._raw: RawConnection | None = None
+        self._settings: Mapping[str, str] = {}
+
+    async def do(self, task: LoadTask) -> int:
+        """Returns the bytes of rows that are there now because of this task, by whoever did it."""
+        if isinstance(task, LoadChunk):
+            return await self._chunk(task.rows)
+        if isinstance(task, LoadWhole):
+            return await self._whole(task)
+        await asyncio.to_thread(self._query, task.statement)
+        return 0
+
+    def close(self) -> None:
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
+            self._settings = {}
+
+    async def _chunk(self, rows: Rows) -> int:
+        if not await asyncio.to_thread(self._is_done, rows.item):
+            await asyncio.to_thread(self._settle, rows.settings)
+            await asyncio.to_thread(self._query, "START TRANSACTION")
+            await self._send(rows)
+            await asyncio.to_thread(self._note, rows.item, rows.rows)
+            await asyncio.to_thread(self._query, "COMMIT")
+        return rows.row_bytes
+
+    async def _whole(self, task: LoadWhole) -> int:
+        if not task.item or not await asyncio.to_thread(self._is_done, task.item):
+            await asyncio.to_thread(self._query, task.empty)
+            for part in task.parts:
+                await self._send(part)
+            if task.item:
+                await asyncio.to_thread(self._note, task.item, sum(part.rows for part in task.parts))
+        return sum(part.row_bytes for part in task.parts)
+
+    async def _send(self, rows: Rows) -> None:
+        await asyncio.to_thread(self._settle, rows.settings)
+        found = await self._store.info(rows.key)
+        if found is None or found.size != rows.size:
+            size = "missing" if found is None else f"{found.size} bytes long"
+            raise ObjectDamaged("load", rows.key, f"it is {size}; the manifest says {rows.size} bytes", _DAMAGED)
+        stream = self._store.stream(rows.key)
+        source = _Pulled(stream, asyncio.get_running_loop())
+        text = _Unpacked(rows, source)
+        try:
+            sent = await asyncio.to_thread(
+                lambda: load_data(self._connection(), self._start.access, rows.statement, text.pieces())
+            )
+        finally:
+            await source.close()
+        warned = await asyncio.to_thread(self._unexpected_warning, rows) if sent.warnings else ""
+        if (sent.rows, sent.skipped) != (rows.rows, 0) or warned:
+            raise DatabaseError(
+                "restore-verification-failed",
+                f"{rows.key}: the server took {sent.rows} of {rows.rows} rows and skipped {sent.skipped}{warned}",
+            )
+
+    def _unexpected_warning(self, rows: Rows) -> str:
+        for _, code, text in raw_rows(self._connection(), self._start.access, "SHOW WARNINGS"):
+            if int(str(code)) != WARNING_ERROR_VALUE or not rows.has_members:
+                return f"; it warned: {text} ({code})"
+        return ""
+
+    def _settle(self, settings: Mapping[str, str]) -> None:
+        if settings != self._settings:
+            for name, value in {**settings, **SAFER}.items():
+                self._query(f"SET SESSION {name} = {value}")
+            self._settings = settings
+
+    def _connection(self) -> RawConnection:
+        if self._raw is None or not self._raw.open:
+            settings = {
+                **SESSION_SETTINGS,
+                "sql_log_bin": "1" if self._start.logged else "0",
+                "innodb_lock_wait_timeout": str(INDEX_WAIT_S),
+            }
+            self._raw = open_raw(
+                self._start.access,
+                sql_mode=self._start.sql_mode,
+                lock_wait_s=INDEX_WAIT_S,
+                settings=settings,
+                local_infile=True,
+                read_s=INDEX_WAIT_S,
+            )
+        return self._raw
+
+    def _query(self, sql: str) -> Sequence[tuple[object, ...]]:
+        return raw_rows(self._connection(), self._start.access, sql)
+
+    def _is_done(self, item: str) -> bool:
+        return bool(self._query(f"SELECT 1 FROM {path(PROGRESS)} WHERE {self._mine(item)}"))
+
+    def _note(self, item: str, rows: int) -> None:
+        self._query(
+            f"INSERT INTO {path(PROGRESS)} (restore_id, item, rows_done) "
+            f"VALUES ({text_literal(self._start.restore_id)}, {text_literal(item)}, {rows})"
+        )
+
+    def _mine(self, item: str) -> str:
+        return f"restore_id = {text_literal(self._start.restore_id)} AND item = {text_literal(item)}"
+
+
+class _Pulled:
+    """Bytes of a stream of the event loop, pulled from a thread."""
+
+    def __init__(self, stream: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self._stream = stream
+        self._loop = loop
+        self._waiting = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, b"" at the end. Raises what the stream raises."""
+        if not self._waiting:
+            asked = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+            self._waiting = asked.result(PIECE_DEADLINE_S)
+        taken = self._waiting if size < 0 else self._waiting[:size]
+        self._waiting = self._waiting[len(taken) :]
+        return taken
+
+    async def close(self) -> None:
+        close = getattr(self._stream, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def _next(self) -> bytes:
+        async for piece in self._stream:
+            if piece:
+                return piece
+        return b""
+
+
+class _Unpacked:
+    """The text of rows, in pieces of bounded size whatever they unpack to; counted against the manifest."""
+
+    def __init__(self, rows: Rows, source: "_Pulled") -> None:
+        self._rows = rows
+        self._source = source
+
+    def pieces(self) -> Iterator[bytes]:
+        """Raises ObjectDamaged if this is not what the manifest describes: before the last piece reaches the server."""
+        total = 0
+        held = b""
+        try:
+            with zstandard.ZstdDecompressor().stream_reader(
+                cast(IO[bytes], self._source), read_across_frames=True
+            ) as reader:
+                while piece := reader.read(TEXT_BYTES):
+                    total += len(piece)
+                    if held:
+                        yield held
+                    held = piece
+        except zstandard.ZstdError as error:
+            raise ObjectDamaged("load", self._rows.key, f"it does not unpack: {error}", _DAMAGED) from None
+        if total != self._rows.row_bytes:
+            what = f"it holds {total} bytes of rows; the manifest says {self._rows.row_bytes}"
+            raise ObjectDamaged("load", self._rows.key, what, _DAMAGED)
+        if held:
+            yield held

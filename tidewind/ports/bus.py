@@ -1,0 +1,65 @@
+"""Kafka as the handlers see it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.envelope import Message
+from schemas.topics import Topic
+
+
+class BusError(Exception):
+    """A message could not be published."""
+
+
+class BusUnavailable(BusError):
+    """No acknowledgement within the deadline. Whether the message was stored is unknown; ids make repeats harmless."""
+
+
+class MessageTooLarge(BusError):
+    """Refused here, before sending: the topic's limit is exceeded."""
+
+
+class Publisher(Protocol):
+    async def send(self, topic: Topic, message: Message, *, deadline_s: float = 10.0) -> None:
+        """Publish; returns once all in-sync replicas have acknowledged. Raises BusUnavailable, MessageTooLarge."""
+
+    def post(self, topic: Topic, message: Message) -> None:
+        """Queue for publication and return at once: Kafka may be down for hours. Order within one message key is kept.
+        The queue is bounded and holds only the newest status per key; progress may be dropped, nothing else is."""
+
+    async def flush(self, *, deadline_s: float) -> bool:
+        """Wait until everything posted is acknowledged; False if the deadline passed first."""
+
+
+class StatusView(Protocol):
+    """The compacted status topic, folded: the newest record per key by revision."""
+
+    def caught_up(self) -> bool:
+        """Connected, and at the end of every partition as of its last fetch."""
+
+    def get(self, key: str) -> Mapping[str, object] | None:
+        """The newest state of a key, or None if never seen or removed."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys beginning with `prefix`."""
+
+    def silence_s(self, key: str) -> float:
+        """Seconds, of this process's monotonic clock, for which the view has been caught up without seeing a newer
+        record for `key`. Time without connection does not count."""
+
+
+RecordHandler = Callable[[Message], Awaitable[None]]
+"""Handles one decoded message. Raising `schemas.envelope.Poison` sends it to dead letters; raising anything else
+leaves it uncommitted, and it is handled again after a pause."""
+
+PartitionsHandler = Callable[[frozenset[int]], Awaitable[None]]
+"""Told which partitions this instance now owns, after every assignment."""
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Which clusters this instance takes in: those whose partition it owns."""
+
+    partitions: frozenset[int]
+    total: int

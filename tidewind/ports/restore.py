@@ -1,0 +1,135 @@
+"""The restore of a cluster in place, as the restorer sees it. One folder per engine implements it.
+
+The steps are coarse, because how a cluster is closed and how its tables are set aside differ from engine to engine in
+every detail. What they promise is common:
+
+- Every method of a session may be run again after a crash at any point within it, by any later epoch, and then ends in
+  the same state as if it had run once. What a step must remember across a crash that the database itself does not tell
+  goes into a `Memory`, before the change it describes.
+- A session holds the fence: once a later epoch has begun a session, nothing an earlier one does reaches the database.
+- Until `open` the cluster is closed to its users and `give_back` brings everything back as it was at the gate.
+
+Errors: DatabaseError whose kind stands in the catalogue of problems; `database-unreachable` means that the same call
+may succeed in a new session. StoreError where the source's objects cannot be read.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tidewind.domain.manifest import Manifest
+from tidewind.ports.engine import Address, Login, Report, RestoreScope, StoreFactory, TargetState
+
+
+class Memory(Protocol):
+    """What a restore keeps across crashes, outside the database."""
+
+    async def get(self, name: str) -> Mapping[str, Any] | None:
+        """What was kept under the name, by whichever epoch."""
+
+    async def keep(self, name: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Durably keep the facts unless the name is taken; returns what stands there."""
+
+
+Mint = Callable[[str], str]
+"""The password of the account with this name: always the same for a name, unknowable without the deployment's key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotSource:
+    """Restore what a backup holds."""
+
+    manifest: Manifest
+    open_store: StoreFactory
+
+
+@dataclass(frozen=True, kw_only=True)
+class SafeguardSource:
+    """Undo: restore what an earlier restore set aside. `kept` is what that restore kept, by name."""
+
+    restore_id: str
+    kept: Mapping[str, Mapping[str, Any]]
+
+
+Source = SnapshotSource | SafeguardSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gated:
+    """The cluster is closed and nobody is left. `position` is the log's head then, None without a log."""
+
+    connections_ended: int
+    position: str | None
+    open_by_hand: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    tables: int
+    rows: int
+    row_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """`position` is the log's head just before the accounts were unlocked."""
+
+    position: str | None
+
+
+class RestoreSession(Protocol):
+    """One epoch's hold on the database, in the order in which the steps are called. `identity` tells the data directory
+    it is on: a restore must not go on upon another one."""
+
+    identity: str
+
+    async def gate(self, source: Source, memory: Memory, report: Report) -> Gated:
+        """Close the cluster: nobody but this session can log in, and no connection of anybody else is left."""
+
+    async def safeguard(self, memory: Memory, report: Report) -> int:
+        """Set everything aside where `give_back` finds it; returns the number of tables. The cluster is empty then."""
+
+    async def load(self, source: Source, report: Report) -> Loaded:
+        """Make the schemas and tables of the source and fill them."""
+
+    async def define(self, source: Source, memory: Memory, report: Report) -> tuple[str, ...]:
+        """What stands above the tables (views, routines, triggers) and beside them (variables, servers, …). Returns
+        what the server would not take, in words; such things do not stop a restore."""
+
+    async def verify(self, source: Source, report: Report) -> Loaded:
+        """Compare what is there now with the source. Raises DatabaseError (restore-verification-failed)."""
+
+    async def unchanged_since(self, position: str | None) -> bool:
+        """Whether nobody but this restore wrote since `position`, as far as the log can tell."""
+
+    async def open(self, source: Source, memory: Memory, report: Report) -> Opened:
+        """Let the users in on the source's accounts. Only after the verdict to open is durable."""
+
+    async def give_back(self, source: Source | None, memory: Memory, report: Report) -> None:
+        """The way back: everything as it was at the gate, and the users let in. Only after the verdict to return."""
+
+    async def open_by_hand(self, memory: Memory) -> tuple[str, ...]:
+        """The statements that bring the cluster back and open it without Tidewind, as far as things stand now."""
+
+    async def finish(self, source: Source | None, *, opened: bool) -> None:
+        """Remove what is needed no longer, and end the fence for good: no session of this restore can begin after it.
+        After an opening, what was set aside stays until it expires."""
+
+
+class RestoreEngine(Protocol):
+    async def survey(self, address: Address, login: Login) -> TargetState:
+        """Look at what stands in the cluster now."""
+
+    async def accounts(self, source: Source) -> Mapping[str, str] | None:
+        """Fingerprints of the source's accounts by name, as `TargetState.account_prints` gives the present ones.
+        None where they cannot be told without the database."""
+
+    def session(
+        self, scope: RestoreScope, address: Address, login: Login, *, mint: Mint, keep_accounts: tuple[str, ...]
+    ) -> AbstractAsyncContextManager[RestoreSession]:
+        """Take the fence and shut every earlier epoch out. `keep_accounts` are user names that survive the restore with
+        the rights and secrets they have now, beside the session's own."""
+
+    async def expire(self, address: Address, login: Login, restore_id: str) -> int:
+        """Drop what a restore set aside, for good; returns the number of tables. Nothing there counts as done."""

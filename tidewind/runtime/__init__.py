@@ -1,0 +1,1 @@
+"""What every service is run by: settings, the job ledger, jobs, supervision, health, logs and metrics."""

@@ -1,0 +1,56 @@
+"""The operation lock: one snapshot, restore or undo at a time per cluster.
+
+    operations/<cluster>/<n>.json   {job}: putting n + 1 takes the lock, allowed once the job in n has its terminal
+
+Invariant: at any time at most one job without a terminal record stands in the newest entry. The lock is never released
+by clock or by a process's end, only by the end of the job, whoever brings it about.
+"""
+
+from tidewind.domain import keys
+from tidewind.domain.records import Operation, parse
+from tidewind.ports.jobs import OperationKind
+from tidewind.ports.store import ObjectMissing, Store
+from tidewind.runtime.ledger import Ledger
+
+_KEPT_ENTRIES = 16
+
+
+class OperationLock:
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self._store = store
+        self._ledger = ledger
+
+    async def holder(self, cluster: str) -> Operation | None:
+        """Who holds the lock, or None if it is free."""
+        newest, _ = await self._newest(cluster)
+        if newest is None or await self._ended(newest):
+            return None
+        return newest
+
+    async def try_take(self, cluster: str, job: str, kind: OperationKind) -> Operation | None:
+        """None: the lock is ours. Otherwise who holds it. Taking it again for the same job is harmless."""
+        while True:
+            newest, entries = await self._newest(cluster)
+            if newest is not None:
+                if newest.job_id == job:
+                    return None
+                if not await self._ended(newest):
+                    return newest
+            number = newest.number + 1 if newest else 1
+            entry = Operation(cluster_id=cluster, number=number, job_id=job, kind=kind)
+            if await self._store.put_if_absent(keys.operation(cluster, number), entry.to_bytes()):
+                await self._store.delete(entries[:-_KEPT_ENTRIES])
+                return None
+
+    async def _ended(self, operation: Operation) -> bool:
+        return await self._ledger.terminal(operation.cluster_id, operation.job_id) is not None
+
+    async def _newest(self, cluster: str) -> tuple[Operation | None, list[str]]:
+        while True:
+            entries = [found.key async for found in self._store.list(f"{keys.OPERATIONS}{cluster}/")]
+            if not entries:
+                return None, []
+            try:
+                return parse(Operation, await self._store.get(entries[-1])), entries
+            except ObjectMissing:  # trimmed by a later holder between the two calls: newer entries exist
+                continue

@@ -1,0 +1,37 @@
+"""How a service's process begins and ends: what keeps it from starting is one plain message, not a traceback."""
+
+import sys
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from tidewind.domain.problems import Refused
+from tidewind.ports.bus import BusError
+from tidewind.ports.store import StoreError
+
+CONFIGURATION = 78
+UNAVAILABLE = 69
+
+
+def run_service(name: str, serve: Callable[[], int]) -> int:
+    """The exit code: 0 after a signal, 1 if a part died, 69 if Kafka or the store is away, 78 for wrong settings."""
+    try:
+        return serve()
+    except ValidationError as error:
+        for detail in error.errors():
+            field = ".".join(str(part) for part in detail["loc"]) or "settings"
+            _say(name, f"{field}: {detail['msg']}")
+        return CONFIGURATION
+    except Refused as refusal:
+        _say(name, f"{refusal.problem.detail}\n  next: {refusal.problem.next_step}")
+        return CONFIGURATION
+    except StoreError as error:
+        _say(name, f"{error}\n  next: {error.hint}" if error.hint else str(error))
+        return UNAVAILABLE
+    except BusError as error:
+        _say(name, str(error))
+        return UNAVAILABLE
+
+
+def _say(name: str, text: str) -> None:
+    sys.stderr.write(f"tidewind {name} cannot start: {text}\n")

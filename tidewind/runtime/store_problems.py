@@ -1,0 +1,34 @@
+"""Errors of the store, as problems an operator can act on."""
+
+from schemas.replies import Problem
+from tidewind.domain.problems import problem
+from tidewind.ports.store import (
+    KeyMissing,
+    ObjectDamaged,
+    ObjectMissing,
+    StoreError,
+    StoreForeign,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+    StoreUnconditional,
+)
+
+_KINDS: tuple[tuple[type[StoreError], str], ...] = (
+    (KeyMissing, "key-missing"),
+    (ObjectDamaged, "backup-damaged"),
+    (ObjectMissing, "backup-damaged"),
+    (StoreFull, "store-full"),
+    (StoreForeign, "store-foreign"),
+    (StoreUnconditional, "store-unconditional"),
+    (StoreRefused, "store-refused"),
+    (StoreUnavailable, "store-unavailable"),
+)
+
+
+def store_problem(error: StoreError) -> Problem:
+    """The problem of a failed store call; names the object."""
+    for kind, name in _KINDS:
+        if isinstance(error, kind):
+            return problem(name, str(error), next_step=error.hint or None)
+    return problem("internal-error", str(error))
