@@ -27,7 +27,7 @@ from tidewind.runtime.logs import configure_logs
 from tidewind.runtime.secrets import resolve
 from tidewind.runtime.settings import ServiceSettings
 from tidewind.store.conditional import require_conditional_puts
-from tidewind.store.factory import StoreSettings, open_store
+from tidewind.store.factory import StoreSettings, open_store, sweep_uploads
 from tidewind.store.repository import open_repository
 from tidewind.store.sealed import SealedStore
 
@@ -92,6 +92,7 @@ async def open_platform(name: str) -> AsyncGenerator[Platform, None]:
     async with open_store(settings) as store:
         if not settings.single_writer:
             await require_conditional_puts(store.inner, SystemRandomness())
+        await sweep_uploads(store.inner)
         publisher = KafkaPublisher(connection)
         view = KafkaStatusView(connection, clock)
         host = Host(name, stop_deadline_s=service.stop_deadline_s)

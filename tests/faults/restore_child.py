@@ -48,7 +48,7 @@ def die_at(work: Work, moment: str, name: str) -> None:
 
 async def main(folder: Path, port: int, password: str, job_id: str, kill_at: str) -> None:
     server = RunningServer(folder / "unused", port, password)
-    async with lab_on(server, folder / "deployment", restore_time_limit_h=float(os.environ.get("LIMIT_H", "3"))) as lab:
+    async with lab_on(server, folder / "deployment", prepare=False) as lab:
         job = await lab.tools.ledger.accepted(CLUSTER, job_id)
         assert job is not None
         work = await lab.claim(job)

@@ -37,6 +37,7 @@ FORWARD = (
     "finished",
 )
 BACK = ("returning", "kept-return", "returned", "finished")
+"""A cancel before these is asked for after everything was loaded."""
 COMPLETED = "tidewind.restore.completed.v1"
 CANCELLED = "tidewind.restore.cancelled.v1"
 

@@ -46,7 +46,7 @@ async def assert_damaged(store: SealedStore, key: str) -> None:
 
 
 async def test_every_byte_of_an_object_flipped(sealed: SealedStore, tmp_path: Path) -> None:
-    content = some_bytes(3000)
+    content = some_bytes(1200)
     await sealed.put("o", content)
     raw = await sealed.inner.get("o")
     assert await sealed.get("o") == content

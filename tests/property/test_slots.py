@@ -77,8 +77,11 @@ def live(
     while now < END:
         while pending and pending[0].since <= now:
             world.revisions.append(pending.pop(0))
-        if not any(begin <= now < end for begin, end in down):
-            world.tick(now)
+        back = max((end for begin, end in down if begin <= now < end), default=None)
+        if back is not None:
+            now = back
+            continue
+        world.tick(now)
         following = next_backup(world.revisions, first_day=first, settled_through=world.settled_through, now=now)
         assert following is not None
         candidates = [max(following.at, now + timedelta(seconds=1)) + timedelta(seconds=chance.random() * 20)]
@@ -125,13 +128,17 @@ def check(world: World, down: list[tuple[datetime, datetime]], seed: object) -> 
         assert timedelta(0) <= late <= GRACE, f"seed {seed}: {day} begun {late} after its time"
 
 
-def test_every_zone_for_five_years() -> None:
+def five_years_in(zones: list[str]) -> None:
     """Each zone once, with changes of time and region and with downtime."""
-    assert len(ZONES) > 400
-    seed = 20_260_824
-    for zone in ZONES:
-        world, down = live(zone, random.Random(f"{seed} {zone}"), changes=6, outages=6)
-        check(world, down, (seed, zone))
+    for zone in zones:
+        seed = f"20260824 {zone}"
+        world, down = live(zone, random.Random(seed), changes=6, outages=6)
+        check(world, down, seed)
+
+
+def test_five_years_in_a_sample_of_zones() -> None:
+    """Every zone is gone through by tests/integration/test_scheduler_every_zone.py."""
+    five_years_in(ZONES[:: len(ZONES) // 12])
 
 
 def test_undisturbed_years_have_a_backup_every_day() -> None:
@@ -160,7 +167,7 @@ def test_instants_agree_with_a_search_minute_by_minute(zone: str) -> None:
     where it never does, the first minute at which it shows a later one."""
     chance = random.Random(zone)
     place = ZoneInfo(zone)
-    for _ in range(150):
+    for _ in range(60):
         day = date(2000, 1, 1) + timedelta(days=chance.randrange(9_000))
         if chance.random() < 0.7:
             day = _near_a_change(place, day)

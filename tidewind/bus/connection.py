@@ -223,12 +223,14 @@ async def end(client: Any) -> None:
         async with asyncio.timeout(_CLOSE_S):
             await stop()
     except (TimeoutError, KafkaError, OSError):
-        await _abandon(client)
+        await abandon(client)
 
 
-async def _abandon(client: Any) -> None:
-    """A producer's stop waits for records that a dead broker will never take: end its tasks and sockets instead."""
+async def abandon(client: Any) -> None:
+    """End a client's tasks and sockets without its goodbye: a producer's waits for records that a dead broker never
+    takes, or stores ones that are being sent again elsewhere."""
     sender = getattr(client, "_sender", None)
+    client._closed = True
     parts: list[Callable[[], Awaitable[None]]] = [] if sender is None else [sender.close]
     inner = getattr(client, "client", None) or getattr(client, "_client", None)
     if inner is not None:

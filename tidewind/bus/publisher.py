@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from schemas.envelope import Message
 from schemas.topics import Topic
-from tidewind.bus.connection import Connection, end, partition_counts
+from tidewind.bus.connection import Connection, abandon, end, partition_counts
 from tidewind.bus.outbox import Entry, Lane, Outbox
 from tidewind.bus.partitioner import partition_of_bytes, routing_part
 from tidewind.bus.records import Outgoing, outgoing
@@ -292,7 +292,7 @@ class KafkaPublisher:
             await self._broken.wait()
             self._ready.clear()
             broken, self._producer = self._producer, None
-            await end(broken)
+            await abandon(broken)
 
 
 def _failure(future: asyncio.Future[Any]) -> BaseException | None:

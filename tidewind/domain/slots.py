@@ -20,6 +20,7 @@ A day that a zone leaves out altogether (a move across the date line) is not owe
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -64,6 +65,7 @@ class SlotAction:
     reason: str
 
 
+@lru_cache(maxsize=8192)
 def local_instant(day: date, clock_time: str | None, zone: str) -> datetime:
     """The instant, in UTC, at which a zone's clock shows "HH:MM" on a day.
 
@@ -87,6 +89,7 @@ def local_instant(day: date, clock_time: str | None, zone: str) -> datetime:
     return after
 
 
+@lru_cache(maxsize=8192)
 def day_exists(day: date, zone: str) -> bool:
     """False for a day that a zone left out, as Samoa did with 2011-12-30."""
     return local_date(local_instant(day, "00:00", zone), zone) == day

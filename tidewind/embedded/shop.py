@@ -29,7 +29,7 @@ FIRST_ORDERS: Final = 60_000
 COUPONS: Final = 2_500
 
 APP: Final = "shop_app"
-PAUSE_S: Final = 0.002
+PAUSE_S: Final = 0.005
 
 Sums = dict[str, tuple[int, int]]
 """Table name -> (rows, sum of row CRCs)."""

@@ -79,7 +79,7 @@ async def set_up(folder: Path, *, keyring: str, on_built: Callable[[str], None])
         finally:
             starting.cancel()
             await asyncio.wait({starting})
-            await asyncio.shield(database.stop())
+            await asyncio.shield(database.remove())
 
 
 async def _open_database(database: PrivateMariaDB, password: str) -> str:

@@ -164,7 +164,9 @@ async def _restore(shop: Shop, teller: Teller, timings: Timings, backup: Body, p
     if not await shop.admits(password):
         raise NotEqual("the application's old password is refused after the restore")
     teller.proved("the password of before the accident works again")
-    await teller.backup(frozenset({"base"}), since=since, deadline_s=BACKUP_S)
+    base = (await teller.backup(frozenset({"base"}), since=since, deadline_s=BACKUP_S)).data or {}
+    if base.get("tables") != backup.get("tables"):
+        raise NotEqual(f"the base after the restore holds {base.get('tables')} tables, not {backup.get('tables')}")
     teller.say("opening ordered a new base backup by itself")
     return completed
 

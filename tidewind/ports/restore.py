@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tidewind.domain.manifest import Manifest
-from tidewind.ports.engine import Address, Login, Report, RestoreScope, StoreFactory, TargetState
+from tidewind.ports.engine import Address, DatabaseError, Login, Report, RestoreScope, StoreFactory, TargetState
 
 
 class Memory(Protocol):
@@ -78,6 +78,13 @@ class Opened:
     position: str | None
 
 
+class RestoreEnded(DatabaseError):
+    """The restore was finished on this server: there is no session to be had, and nothing left to do."""
+
+    def __init__(self, restore_id: str) -> None:
+        super().__init__("restore-ended", f"restore {restore_id} has ended on its server")
+
+
 class RestoreSession(Protocol):
     """One epoch's hold on the database, in the order in which the steps are called. `identity` tells the data directory
     it is on: a restore must not go on upon another one."""
@@ -128,7 +135,7 @@ class RestoreEngine(Protocol):
     def session(
         self, scope: RestoreScope, address: Address, login: Login, *, mint: Mint, keep_accounts: tuple[str, ...]
     ) -> AbstractAsyncContextManager[RestoreSession]:
-        """Take the fence and shut every earlier epoch out. `keep_accounts` are user names that survive the restore with
+        """Take the fence and shut every earlier epoch out; entering raises RestoreEnded after `finish`. `keep_accounts` are user names that survive the restore with
         the rights and secrets they have now, beside the session's own."""
 
     async def expire(self, address: Address, login: Login, restore_id: str) -> int:

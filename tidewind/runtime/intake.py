@@ -34,6 +34,9 @@ from tidewind.runtime.outbox import Composer
 from tidewind.runtime.registry import Registry
 from tidewind.runtime.store_problems import store_problem
 
+_MOST_FIELD_ERRORS = 20
+"""More would not help anybody, and a reply must stay far below the limit of a record."""
+
 log = structlog.get_logger()
 CommandType = TypeVar("CommandType", bound=Command)
 
@@ -207,7 +210,8 @@ def read_command(message: Message) -> Command:
     try:
         return model.model_validate_json(json.dumps(message.data))
     except ValidationError as error:
-        errors = tuple(_field_error(detail["loc"], detail["msg"], detail["type"]) for detail in error.errors())
+        first = error.errors()[:_MOST_FIELD_ERRORS]
+        errors = tuple(_field_error(detail["loc"], detail["msg"], detail["type"]) for detail in first)
         names = ", ".join(dict.fromkeys(entry.field for entry in errors))
         detail = f"{message.type}: {names}: {errors[0].problem}"
         raise Refused(problem("invalid-command", detail, errors=errors)) from error
@@ -219,10 +223,10 @@ def command_of(job: Accepted, model: type[CommandType]) -> CommandType:
 
 
 def _field_error(location: tuple[int | str, ...], text: str, kind: str) -> FieldError:
-    field = ".".join(str(part) for part in location) or "(body)"
+    field = ".".join(str(part) for part in location)[:200] or "(body)"
     if kind == "extra_forbidden":
         text = "no such field; check its spelling"
-    return FieldError(field=field, problem=text.removeprefix("Value error, "))
+    return FieldError(field=field, problem=text.removeprefix("Value error, ")[:500])
 
 
 def body_digest(message: Message) -> str:

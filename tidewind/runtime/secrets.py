@@ -21,7 +21,8 @@ def resolve(reference: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise refused("secret-unavailable", f"{reference}: cannot be read: {why}") from None
-    raise refused("secret-unavailable", f'{kind}: a reference is "env:NAME" or "file:/absolute/path"')
+    # Not quoted: whoever put the secret itself here must not find it in a log.
+    raise refused("secret-unavailable", 'a secret must be named by reference: "env:NAME" or "file:/absolute/path"')
 
 
 def resolve_login(reference: str) -> Login:

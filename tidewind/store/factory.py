@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,9 +16,12 @@ from tidewind.runtime.clock import SystemRandomness
 from tidewind.store.directory import DirectoryStore
 from tidewind.store.keyring import Keyring, KeyringInvalid
 from tidewind.store.references import read_reference
-from tidewind.store.s3 import S3Place, S3Store
-from tidewind.store.s3_client import S3Access
 from tidewind.store.sealed import SealedStore
+
+_ABANDONED = timedelta(days=1)
+
+if TYPE_CHECKING:
+    from tidewind.store.s3_client import S3Access
 
 
 class StoreSettings(BaseModel):
@@ -91,6 +95,14 @@ async def open_store(settings: StoreSettings) -> AsyncGenerator[SealedStore, Non
         await inner.close()
 
 
+async def sweep_uploads(store: Store) -> int:
+    """Abort what killed writers left half uploaded a day ago or longer; returns how many. A directory store sweeps
+    itself when it is opened."""
+    from tidewind.store.s3 import S3Store
+
+    return await store.sweep_uploads(_ABANDONED) if isinstance(store, S3Store) else 0
+
+
 async def _open_directory(settings: StoreSettings) -> Store:
     store = DirectoryStore(Path(unquote(urlsplit(settings.url).path)))
     try:
@@ -102,6 +114,9 @@ async def _open_directory(settings: StoreSettings) -> Store:
 
 
 async def _open_s3(settings: StoreSettings) -> Store:
+    # Imported here: the S3 client takes half a second to load, in every worker process, also where it is not used.
+    from tidewind.store.s3 import S3Place, S3Store
+
     parts = urlsplit(settings.url)
     access = await asyncio.to_thread(_access, settings)
     place = S3Place(
@@ -114,7 +129,9 @@ async def _open_s3(settings: StoreSettings) -> Store:
     return await S3Store.connect(place, access)
 
 
-def _access(settings: StoreSettings) -> S3Access:
+def _access(settings: StoreSettings) -> "S3Access":
+    from tidewind.store.s3_client import S3Access
+
     def secret(reference: str | None, what: str) -> str | None:
         return None if reference is None else read_reference(reference, what)
 

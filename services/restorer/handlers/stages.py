@@ -4,6 +4,7 @@ A note is put when the step is whole, never before; what a successor must know o
 the engine itself. Kafka is waited for once, before anything is touched; from then on everything said is queued.
 """
 
+import contextlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -22,7 +23,7 @@ from tidewind.domain.problems import problem, refused
 from tidewind.domain.records import Timeline
 from tidewind.ports.bus import BusUnavailable
 from tidewind.ports.jobs import Ending, JobContext
-from tidewind.ports.restore import Opened, Source
+from tidewind.ports.restore import Opened, RestoreEnded, Source
 
 
 class Stages:
@@ -170,7 +171,8 @@ class Stages:
 
     async def _finish(self) -> None:
         opened = OPENED_NOTE in self._memory.names
-        await (await self._hold.session()).finish(self._origin.source, opened=opened)
+        with contextlib.suppress(RestoreEnded):  # a predecessor finished it and died before it could say so
+            await (await self._hold.session()).finish(self._origin.source, opened=opened)
         await self._memory.keep("finished", {"at": self._now()})
 
     async def _put_timeline(self, opened: Opened, moment: datetime) -> None:

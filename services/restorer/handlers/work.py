@@ -41,14 +41,14 @@ async def carry_out(
     restore_id = ids.restore_id(context.job.job_id)
     notices = Notices(context, tools.clock, restore_id=restore_id, mode=mode, backup_id=backup_id, reason=reason)
     notices.step("accepted")
+    memory = await _patiently(tools, lambda: JobMemory.recall(context))
+    standing = memory.known("plan")
     try:
-        await _patiently(tools, lambda: _take(context, operation))
+        await _patiently(tools, lambda: _take(context, operation, begun=standing is not None))
     except CancelledBefore:
         notices.step("accepted", state="cancelled")
         return notices.cancelled("accepted", 0)
-    memory = await _patiently(tools, lambda: JobMemory.recall(context))
     entry = await _patiently(tools, lambda: _entry(tools, context.job.cluster_id))
-    standing = memory.known("plan")
     if standing is not None:
         origin, notices.plan = await _origin_again(tools, memory, find_origin), standing
     else:
@@ -60,12 +60,14 @@ async def carry_out(
     return await restoration.run()
 
 
-async def _take(context: JobContext, operation: OperationKind) -> None:
-    """The operation lock; a running backup is asked to stop. Raises CancelledBefore."""
+async def _take(context: JobContext, operation: OperationKind, *, begun: bool) -> None:
+    """The operation lock; a running backup is asked to stop. Raises CancelledBefore, but not for a restore that was
+    begun: whoever noted its plan held the lock, may have touched the cluster, and only the rules know the way back."""
     taking = asyncio.ensure_future(context.take_operation(operation, cancel_backup=True))
     cancel = asyncio.ensure_future(context.cancel_requested.wait())
+    waited_for = {taking} if begun else {taking, cancel}
     try:
-        await asyncio.wait({taking, cancel}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
         if not taking.done():
             raise CancelledBefore
         await taking

@@ -26,7 +26,15 @@ from services.restorer.settings import RestorerSettings
 from tests.integration.mariadb.snapshot_support import Reports, address_of, client, run, sealed_store
 from tidewind.domain import ids, keys
 from tidewind.domain.manifest import Manifest
-from tidewind.domain.records import Accepted, BackupOutcome, CancelRequest, EpochClaim, RegistryEntry, Timeline
+from tidewind.domain.records import (
+    Accepted,
+    BackupOutcome,
+    CancelRequest,
+    EpochClaim,
+    RegistryEntry,
+    Terminal,
+    Timeline,
+)
 from tidewind.embedded.mariadb import PrivateMariaDB
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
@@ -37,7 +45,7 @@ from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.clock import SystemClock
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.operations import OperationLock
-from tidewind.runtime.outbox import Composer
+from tidewind.runtime.outbox import Composer, body_of
 from tidewind.runtime.registry import Registry
 from tidewind.runtime.work import Work
 from tidewind.store.factory import StoreSettings, open_store
@@ -252,9 +260,6 @@ class Lab:
         return ending
 
     async def end(self, work: Work, ending: Ending) -> None:
-        from tidewind.domain.records import Terminal
-        from tidewind.runtime.outbox import body_of
-
         terminal = Terminal(
             job_id=work.job.job_id,
             event=ending.event,
@@ -289,15 +294,7 @@ class Lab:
         connection.close()
 
 
-@asynccontextmanager
-async def lab_on(
-    server: PrivateMariaDB,
-    folder: Path,
-    *,
-    engine: Callable[[], RestoreEngine] = MariaDBRestoreEngine,
-    **settings: Any,
-) -> AsyncIterator[Lab]:
-    """A lab on a server that has nothing of ours yet. `TIDEWIND_TEST_SERVICE` must hold the service's login."""
+def _make_account(server: PrivateMariaDB) -> None:
     connection = client(server)
     user = f"'{SERVICE_LOGIN.user}'@'%'"
     run(
@@ -306,6 +303,20 @@ async def lab_on(
         f"GRANT ALL PRIVILEGES ON *.* TO {user} WITH GRANT OPTION",
     )
     connection.close()
+
+
+@asynccontextmanager
+async def lab_on(
+    server: PrivateMariaDB,
+    folder: Path,
+    *,
+    engine: Callable[[], RestoreEngine] = MariaDBRestoreEngine,
+    prepare: bool = True,
+    **settings: Any,
+) -> AsyncIterator[Lab]:
+    """A lab on a server. `TIDEWIND_TEST_SERVICE` must hold the service's login; `prepare` makes that account."""
+    if prepare:
+        _make_account(server)
     store_settings = sealed_store(folder)
     publisher, clock, view = Remembering(), SystemClock(), Blank()
     async with open_store(store_settings) as store:

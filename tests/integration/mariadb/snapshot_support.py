@@ -18,8 +18,10 @@ import zstandard
 from schemas.commands import Endpoint
 from tidewind.domain.manifest import Column
 from tidewind.embedded.mariadb import PrivateMariaDB
+from tidewind.engines.mariadb.connection import LOSSLESS_UTF8, Access
+from tidewind.engines.mariadb.illformed import WARNINGS_MAX, IllFormedWriter, ill_formed_rows, without_rows
 from tidewind.engines.mariadb.loading import LOAD_SQL_MODE, WARNING_ERROR_VALUE, load_settings, load_statement
-from tidewind.engines.mariadb.quoting import quote_name, quote_table
+from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literal
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
 from tidewind.ports.engine import Address, Login, SnapshotContent, SnapshotRequest
 from tidewind.runtime.clock import SystemRandomness
@@ -36,6 +38,10 @@ def address_of(server: PrivateMariaDB) -> Address:
 
 def login_of(server: PrivateMariaDB) -> Login:
     return Login(user=server.user, password=server.password)
+
+
+def access_of(server: PrivateMariaDB) -> Access:
+    return Access(address=address_of(server), login=login_of(server))
 
 
 def sealed_store(folder: Path) -> StoreSettings:
@@ -80,7 +86,7 @@ async def take(server: PrivateMariaDB, store: StoreSettings, **options: Any) -> 
 
 def client(server: PrivateMariaDB, **options: Any) -> Any:
     """A blocking root connection that the test speaks plain SQL over."""
-    return pymysql.connect(
+    connection = pymysql.connect(
         host=server.host,
         port=server.port,
         user=server.user,
@@ -91,6 +97,8 @@ def client(server: PrivateMariaDB, **options: Any) -> Any:
         ssl_disabled=True,
         **options,
     )
+    connection.encoding = LOSSLESS_UTF8  # definitions hold binary defaults as they are
+    return connection
 
 
 def run(connection: Any, *statements: str) -> None:
@@ -142,23 +150,48 @@ async def load(content: SnapshotContent, store: StoreSettings, target: PrivateMa
         run(connection, f"USE {quote_name(table.schema_name)}", table.create)
     for table in content.tables:
         for number in table.chunks:
-            load_chunk(connection, table.schema_name, table.name, table.columns, texts[number])
+            load_chunk(target, connection, table.schema_name, table.name, table.columns, texts[number])
     for entry in content.objects:
         if entry.kind != "sequence" and not entry.attributes.get("broken"):
             create_object(connection, entry)
     connection.close()
 
 
-def load_chunk(connection: Any, schema: str, table: str, columns: tuple[Column, ...], text: bytes) -> None:
+def load_chunk(
+    target: PrivateMariaDB, connection: Any, schema: str, table: str, columns: tuple[Column, ...], text: bytes
+) -> int:
+    """As the format describes it; returns how many rows had to be written one by one."""
     settings = ", ".join(f"{name} = {value}" for name, value in load_settings(columns).items())
-    run(connection, f"SET {settings}")
+    run(connection, f"SET {settings}, max_error_count = {WARNINGS_MAX}", "START TRANSACTION")
+    warnings = _load_text(connection, schema, table, columns, text)
+    odd = ill_formed_rows(warnings)
+    if odd:
+        run(connection, "ROLLBACK")
+        writer = IllFormedWriter(connection, access_of(target), schema, table, columns)
+        writer.prepare()
+        run(connection, "START TRANSACTION")
+        aside: list[bytes] = []
+        rest = b"".join(without_rows([text], odd, aside))
+        warnings = _load_text(connection, schema, table, columns, rest)
+        for line in aside:
+            writer.write(line)
+        run(connection, "COMMIT")
+        writer.close()
+    run(connection, "COMMIT")
+    warnings = [row for row in warnings if row[1] != WARNING_ERROR_VALUE]
+    assert not warnings, f"{schema}.{table}: {warnings[:5]}"
+    return len(odd)
+
+
+def _load_text(
+    connection: Any, schema: str, table: str, columns: tuple[Column, ...], text: bytes
+) -> list[tuple[Any, ...]]:
     with tempfile.NamedTemporaryFile() as file:
         file.write(text)
         file.flush()
         statement = load_statement(schema, table, columns, file_name="chunk").replace("'chunk'", f"'{file.name}'", 1)
         run(connection, statement)
-        warnings = [row for row in rows(connection, "SHOW WARNINGS") if row[1] != WARNING_ERROR_VALUE]
-        assert not warnings, f"{schema}.{table}: {warnings[:5]}"
+        return rows(connection, "SHOW WARNINGS")
 
 
 def create_object(connection: Any, entry: Any) -> None:
@@ -181,7 +214,7 @@ def stored_values(connection: Any, schema: str, table: str, kind: str) -> list[t
     described = rows(
         connection,
         "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS"
-        f" WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION",
+        f" WHERE TABLE_SCHEMA = {text_literal(schema)} AND TABLE_NAME = {text_literal(table)} ORDER BY ORDINAL_POSITION",
     )
     history = ""
     if kind == "SYSTEM VERSIONED":

@@ -201,7 +201,7 @@ async def test_chunks_cover_every_row_once(
         "CREATE TABLE sparse (id BIGINT UNSIGNED PRIMARY KEY, v VARCHAR(60))",
         "INSERT INTO sparse SELECT IF(seq < 2500, seq * seq, 18446744073709551615 - seq), REPEAT('x', 50) FROM seq_1_to_5000",
         "CREATE TABLE negative (id INT PRIMARY KEY, v VARCHAR(60))",
-        "INSERT INTO negative SELECT seq * 7 - 17000, REPEAT('x', 50) FROM seq_1_to_5000",
+        "INSERT INTO negative SELECT CAST(seq AS SIGNED) * 7 - 17000, REPEAT('x', 50) FROM seq_1_to_5000",
         "CREATE TABLE words (w VARCHAR(40) COLLATE utf8mb4_unicode_ci PRIMARY KEY, v VARCHAR(60))",
         "INSERT INTO words SELECT CONCAT(MD5(seq), 'é\\\\ \\''), REPEAT('x', 50) FROM seq_1_to_5000",
         "CREATE TABLE latin (w VARCHAR(40) CHARACTER SET latin1 PRIMARY KEY, v VARCHAR(60))",
@@ -214,7 +214,8 @@ async def test_chunks_cover_every_row_once(
         "CREATE TABLE tenants (t INT, id INT, v VARCHAR(60), PRIMARY KEY (t, id))",
         "INSERT INTO tenants SELECT seq MOD 3, seq, REPEAT('x', 50) FROM seq_1_to_5000",
         "CREATE TABLE ids (u UUID PRIMARY KEY, v VARCHAR(60))",
-        "INSERT INTO ids SELECT MD5(seq), REPEAT('x', 50) FROM seq_1_to_5000",
+        "INSERT INTO ids SELECT CONCAT(LEFT(MD5(seq), 12), '1', SUBSTR(MD5(seq), 14, 3), '8', RIGHT(MD5(seq), 15)),"
+        " REPEAT('x', 50) FROM seq_1_to_5000",
         "CREATE TABLE reals (d DOUBLE PRIMARY KEY, v VARCHAR(60))",
         "INSERT INTO reals SELECT SIN(seq), REPEAT('x', 50) FROM seq_1_to_5000",
         "CREATE TABLE parts (id INT PRIMARY KEY, v VARCHAR(60)) PARTITION BY HASH (id) PARTITIONS 5",

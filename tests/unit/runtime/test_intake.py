@@ -119,3 +119,26 @@ async def test_two_instances_given_the_same_command_work_it_once(tmp_path: Path,
     await until(lambda: not one.runner.running() and not two.runner.running())
     assert kind.worked == [1]
     assert len({reply.id for reply in one.publisher.of(topics.REPLIES)}) == 1
+
+
+async def test_a_command_with_a_thousand_wrong_fields_gets_a_short_answer(tmp_path: Path, kind: ScriptedKind) -> None:
+    service = Instance(tmp_path, kind)
+    body = {"cluster_id": CLUSTER} | {f"field-{number}" + "x" * 500: number for number in range(1000)}
+    await service.intake.handle(command(body=body))
+    reply = service.publisher.of(topics.REPLIES)[0].data
+    assert reply is not None
+    assert len(reply["problem"]["errors"]) == 20
+    assert len(str(reply)) < 20_000
+
+
+async def test_an_error_of_ours_is_answered_and_the_command_kept_for_replay(tmp_path: Path) -> None:
+    def explode(_: object) -> Reject:
+        raise ZeroDivisionError("hunter2")
+
+    service = Instance(tmp_path, ScriptedKind(done, decide=explode))
+    with pytest.raises(Poison, match="while deciding"):
+        await service.intake.handle(command())
+    reply = service.publisher.of(topics.REPLIES)[0].data
+    assert reply is not None
+    assert reply["problem"]["type"] == "urn:tidewind:problem:internal-error"
+    assert "hunter2" not in str(service.publisher.messages)

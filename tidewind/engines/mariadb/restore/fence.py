@@ -23,7 +23,7 @@ from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.statements import path
 from tidewind.engines.mariadb.server import server_facts
 from tidewind.ports.engine import DatabaseError, Login, RestoreScope
-from tidewind.ports.restore import Mint
+from tidewind.ports.restore import Mint, RestoreEnded
 
 FENCE = (names.WORK_SCHEMA, "fence")
 PROGRESS = (names.WORK_SCHEMA, "progress")
@@ -71,15 +71,17 @@ async def server_identity(link: Link) -> str:
 
 
 async def end(link: Link, scope: RestoreScope) -> None:
-    """The restore is over: its fence can never be taken again, and no minted account is left. The connection that does
-    this may itself be under one."""
+    """The restore is over: no minted account and no progress is left, and its fence can never be taken again. This is
+    the last thing a restore does, so that a successor either finds all of it done or can do all of it again. The
+    connection may itself be under an account that goes: it lives on until it is closed."""
+    async with link.unlogged():
+        await remove_minted(link, await account_tables(link))
+        await link.run("FLUSH PRIVILEGES")
+    await link.run(f"DELETE FROM {path(PROGRESS)} WHERE restore_id = {text_literal(scope.restore_id)}")
     await link.run(
         f"UPDATE {path(FENCE)} SET ended = 1 WHERE restore_id = {text_literal(scope.restore_id)} "
         f"AND operation = {scope.operation} AND epoch = {scope.epoch}"
     )
-    async with link.unlogged():
-        await remove_minted(link, await account_tables(link))
-        await link.run("FLUSH PRIVILEGES")
 
 
 async def account_tables(link: Link) -> list[tuple[str, str]]:
@@ -115,8 +117,10 @@ async def _raise_fence(link: Link, scope: RestoreScope, identity: str) -> None:
             f"the restore began on the server {known}; what answers now is {identity}, another data directory",
             "Bring the first server back, or open it by hand with the SQL of the restore.gated event",
         )
+    if restore == scope.restore_id and ended and operation == scope.operation:
+        raise RestoreEnded(scope.restore_id)
     if restore == scope.restore_id:
-        raise DatabaseError("operation-running", f"restore {restore} is held under epoch {epoch} or has ended")
+        raise DatabaseError("operation-running", f"restore {restore} is held under epoch {epoch}")
     raise DatabaseError(
         "restore-blocked",
         f"restore {restore} closed this server and has not ended",
