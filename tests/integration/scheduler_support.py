@@ -22,12 +22,15 @@ from schemas.commands import BackupSetting, Endpoint
 from schemas.envelope import Message, decode
 from schemas.topics import COMMANDS, Topic
 from services.scheduler.rules.emission import slot_work
-from tests.integration.bus_support import CLOCK, connection, make_topics
+from tests.integration.bus_support import CLOCK, connection
+from tidewind.bus.admin import TopicAdmin
 from tidewind.bus.connection import Connection
 from tidewind.bus.publisher import KafkaPublisher
 from tidewind.bus.reader import Reader
 from tidewind.bus.records import Outgoing, RawRecord
-from tidewind.domain.records import Accepted, RegistryEntry, Timeline
+from tidewind.bus.settings import BusSettings
+from tidewind.domain import ids, keys
+from tidewind.domain.records import Accepted, BackupOutcome, RegistryEntry
 from tidewind.embedded.processes import ServerProcess
 from tidewind.runtime.clock import SystemRandomness
 from tidewind.runtime.ledger import Ledger
@@ -67,6 +70,12 @@ class Seen:
         return None if not found or found[-1].data is None else dict(found[-1].data)
 
 
+def _security(settings: BusSettings) -> dict[str, str]:
+    names = ("security_protocol", "sasl_mechanism", "sasl_username", "sasl_password", "ca")
+    values = {name: getattr(settings, name) for name in names}
+    return {f"TIDEWIND_KAFKA_{name.upper()}": value for name, value in values.items() if value is not None}
+
+
 class Deployment:
     def __init__(self, link: Connection, store: SealedStore, publisher: KafkaPublisher, folder: Path) -> None:
         self.link = link
@@ -91,6 +100,7 @@ class Deployment:
                 "TIDEWIND_KAFKA_BOOTSTRAP": bus.bootstrap,
                 "TIDEWIND_KAFKA_PREFIX": bus.prefix,
                 "TIDEWIND_KAFKA_SESSION_TIMEOUT_S": "6",
+                **_security(bus),
                 "TIDEWIND_STORE_URL": f"file://{self.folder / 'store'}",
                 "TIDEWIND_STORE_ENCRYPTION": "false",
                 "TIDEWIND_INSTANCE": f"test-{number}",
@@ -200,6 +210,27 @@ class Deployment:
             )
         )
 
+    async def backed_up(self, cluster: str, age_days: float) -> BackupOutcome:
+        """Put the outcome of a completed backup that is so old."""
+        job = str(uuid.uuid4())
+        taken = datetime.now(UTC) - timedelta(days=age_days)
+        made = BackupOutcome(
+            cluster_id=cluster,
+            backup_id=ids.backup_id(job),
+            job_id=job,
+            result="completed",
+            attempt=1,
+            cause="slot",
+            started_at=taken,
+            ended_at=taken,
+            snapshot_time=taken,
+            timeline="main",
+            engine="mariadb",
+            engine_version="10.11.0",
+        )
+        await self.store.put(keys.outcome(cluster, made.backup_id), made.to_bytes())
+        return made
+
     async def kill(self, process: ServerProcess) -> None:
         """SIGKILL, on purpose."""
         self.killed.add(process.name)
@@ -240,13 +271,10 @@ class Deployment:
 
 
 @contextlib.asynccontextmanager
-async def deployment(
-    address: str, folder: Path, *, topics_made: bool = True, link: Connection | None = None
-) -> AsyncIterator[Deployment]:
+async def deployment(address: str, folder: Path, *, link: Connection | None = None) -> AsyncIterator[Deployment]:
     (folder / "store").mkdir(exist_ok=True)
     link = link or connection(address)
-    if topics_made:
-        await make_topics(link, partitions=PARTITIONS)
+    await TopicAdmin(link, partitions=PARTITIONS).apply()
     settings = StoreSettings(url=f"file://{folder / 'store'}", encryption=False)
     async with open_store(settings) as store:
         await open_repository(
@@ -270,6 +298,3 @@ async def deployment(
             watching.cancel()
             await asyncio.wait({watching}, timeout=10)
             await publisher.close()
-
-
-__all__ = ["CLOCK", "Deployment", "Timeline", "deployment", "zone_at_noon"]

@@ -151,10 +151,13 @@ async def test_a_region_is_changed_here_and_endpoints_are_tried_elsewhere(world:
 
 async def test_a_retired_cluster_takes_no_more_settings(world: Deployment) -> None:
     await world.enrolled("old")
+    last = await world.backed_up("old", 1)
     reply = await world.reply(await world.command("cluster.retire", {"cluster_id": "old", "reason": "closed"}))
     assert reply.data is not None
     ended = await world.terminal(reply.data["job_id"])
     assert ended.type == "tidewind.cluster.retired.v1"
+    assert ended.data is not None
+    assert ended.data["backups_kept"] == [last.backup_id]
     await world.until(lambda: (world.seen.status("cluster/old") or {}).get("state") == "retired")
     again = await world.reply(await world.command("cluster.retire", {"cluster_id": "old"}))
     setting = await world.reply(await world.command("backup-setting.set", {"cluster_id": "old"}))

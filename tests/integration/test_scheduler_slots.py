@@ -13,8 +13,12 @@ from schemas.commands import BackupSetting
 from schemas.envelope import Message
 from tests.integration.bus_support import connection
 from tests.integration.scheduler_support import Deployment, deployment
+from tests.servers.kafka_server import KafkaServer
+from tidewind.bus.connection import Connection
+from tidewind.bus.settings import BusSettings
 from tidewind.domain import ids, keys
-from tidewind.domain.records import BackupOutcome, Terminal, Timeline
+from tidewind.domain.records import Terminal, Timeline
+from tidewind.runtime.secrets import resolve
 
 RUN = "tidewind.backup.run.v1"
 
@@ -31,28 +35,6 @@ def runs(world: Deployment, cluster: str) -> list[Message]:
 
 def slot_state(world: Deployment, cluster: str) -> object:
     return (world.seen.status(f"slot/{cluster}") or {}).get("state")
-
-
-async def outcome(world: Deployment, cluster: str, age_days: float, timeline: str = "main") -> BackupOutcome:
-    """A completed backup that is so old."""
-    job = str(uuid.uuid4())
-    taken = datetime.now(UTC) - timedelta(days=age_days)
-    made = BackupOutcome(
-        cluster_id=cluster,
-        backup_id=ids.backup_id(job),
-        job_id=job,
-        result="completed",
-        attempt=1,
-        cause="slot",
-        started_at=taken,
-        ended_at=taken,
-        snapshot_time=taken,
-        timeline=timeline,
-        engine="mariadb",
-        engine_version="10.11.0",
-    )
-    await world.store.put(keys.outcome(cluster, made.backup_id), made.to_bytes())
-    return made
 
 
 async def test_a_due_slot_is_said_under_one_id_until_taken_in(world: Deployment) -> None:
@@ -139,7 +121,7 @@ async def test_a_backup_waits_for_a_restore_and_follows_it(world: Deployment) ->
 
 async def test_a_timeline_without_a_base_orders_one(world: Deployment) -> None:
     await world.enrolled("rewound")
-    await outcome(world, "rewound", 1.0)
+    await world.backed_up("rewound", 1.0)
     opened = Timeline(
         cluster_id="rewound",
         timeline="tl_ABCDEFGHJK",
@@ -159,11 +141,11 @@ async def test_a_timeline_without_a_base_orders_one(world: Deployment) -> None:
 
 async def test_expired_backups_are_removed_but_never_the_newest(world: Deployment) -> None:
     await world.enrolled("aged")
-    old = [await outcome(world, "aged", days) for days in (20, 12, 9)]
+    old = [await world.backed_up("aged", days) for days in (20, 12, 9)]
     await world.enrolled("kept")
-    await outcome(world, "kept", 3)
+    await world.backed_up("kept", 3)
     await world.enrolled("gone", state="retired")
-    last = await outcome(world, "gone", 9)
+    last = await world.backed_up("gone", 9)
     await world.scheduler()
     await world.until(lambda: len(world.seen.messages(topics.BACKUPS)) >= 3, what="the removals")
     await world.until(lambda: world.seen.status("cluster/kept"), what="a full round")
@@ -176,6 +158,17 @@ async def test_expired_backups_are_removed_but_never_the_newest(world: Deploymen
         ("aged", old[1].backup_id, "retention"),
         ("gone", last.backup_id, "retention"),
     }
+
+
+async def test_the_statuses_of_a_retired_cluster_go_with_its_last_backup(world: Deployment) -> None:
+    await world.enrolled("leaving")
+    last = await world.backed_up("leaving", 3)
+    await world.scheduler(TIDEWIND_RETENTION_EVERY_MIN="0.01")
+    await world.until(lambda: world.seen.status("cluster/leaving"))
+    await world.reply(await world.command("cluster.retire", {"cluster_id": "leaving"}))
+    await world.until(lambda: (world.seen.status("cluster/leaving") or {}).get("state") == "retired")
+    await world.store.delete([keys.outcome("leaving", last.backup_id)])
+    await world.until(lambda: world.seen.status("cluster/leaving") is None, what="the end of its status")
 
 
 async def test_two_schedulers_one_killed_say_each_slot_under_one_id(world: Deployment) -> None:
@@ -226,3 +219,24 @@ async def test_sigterm_stops_it_within_seconds(world: Deployment) -> None:
     await process.stop()
     assert asyncio.get_running_loop().time() - began < 10
     assert world.logged("stopped")
+
+
+async def test_it_works_over_tls_with_a_password(secure_kafka: KafkaServer, tmp_path: Path) -> None:
+    assert secure_kafka.certificates is not None
+    password = tmp_path / "password"
+    password.write_text(secure_kafka.password)
+    settings = BusSettings(
+        bootstrap=secure_kafka.secure_address,
+        prefix=f"t{uuid.uuid4().hex[:8]}.",
+        security_protocol="SASL_SSL",
+        sasl_username=secure_kafka.username,
+        sasl_password=f"file:{password}",
+        ca=f"file:{secure_kafka.certificates.ca}",
+        replication_factor=1,
+    )
+    async with deployment("", tmp_path, link=Connection(settings, resolve)) as world:
+        await world.enrolled("hidden", setting=world.due(5))
+        await world.scheduler()
+        await world.until(lambda: runs(world, "hidden"), what="the slot's command")
+        sent = await world.command("backup-setting.set", {"cluster_id": "hidden"})
+        await world.reply(sent)

@@ -77,8 +77,8 @@ async def set_up(folder: Path, *, keyring: str, on_built: Callable[[str], None])
                 on_built(await starting)
                 yield Stage(folder=folder, database=database, environment=environment, tree=tree)
         finally:
-            starting.cancel()
-            await asyncio.wait({starting})
+            # Not cancelled: the program that lays out its data runs in a thread, and would go on writing behind us.
+            await asyncio.shield(asyncio.gather(starting, return_exceptions=True))
             await asyncio.shield(database.remove())
 
 

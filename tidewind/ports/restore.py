@@ -85,6 +85,17 @@ class RestoreEnded(DatabaseError):
         super().__init__("restore-ended", f"restore {restore_id} has ended on its server")
 
 
+class ServerReplaced(DatabaseError):
+    """Another data directory answers than the one the restore began on. Nothing was done to it, and nothing may be."""
+
+    def __init__(self, began_on: str, found: str) -> None:
+        super().__init__(
+            "database-unsuitable",
+            f"the restore began on server {began_on}; now {found} answers at its address, another data directory",
+            "Bring the first server back, or open it by hand with the SQL of the restore.gated event",
+        )
+
+
 class RestoreSession(Protocol):
     """One epoch's hold on the database, in the order in which the steps are called. `identity` tells the data directory
     it is on: a restore must not go on upon another one."""
@@ -133,10 +144,19 @@ class RestoreEngine(Protocol):
         None where they cannot be told without the database."""
 
     def session(
-        self, scope: RestoreScope, address: Address, login: Login, *, mint: Mint, keep_accounts: tuple[str, ...]
+        self,
+        scope: RestoreScope,
+        address: Address,
+        login: Login,
+        *,
+        mint: Mint,
+        keep_accounts: tuple[str, ...],
+        began_on: str | None,
     ) -> AbstractAsyncContextManager[RestoreSession]:
-        """Take the fence and shut every earlier epoch out; entering raises RestoreEnded after `finish`. `keep_accounts` are user names that survive the restore with
-        the rights and secrets they have now, beside the session's own."""
+        """Take the fence and shut every earlier epoch out. Entering raises RestoreEnded after `finish`, and
+        ServerReplaced if `began_on`, the identity an earlier session of this restore had, is not the server's.
+        `keep_accounts` are user names that survive the restore with the rights and secrets they have now, beside the
+        session's own."""
 
     async def expire(self, address: Address, login: Login, restore_id: str) -> int:
         """Drop what a restore set aside, for good; returns the number of tables. Nothing there counts as done."""

@@ -12,10 +12,6 @@ from tidewind.ports.jobs import JobContext
 from tidewind.ports.restore import RestoreSession
 
 
-class ServerChanged(Exception):
-    """Another data directory answers than the one this restore began on: nothing may be done to it."""
-
-
 class Hold:
     """Belongs to one epoch of one restore."""
 
@@ -31,10 +27,11 @@ class Hold:
         self._session: RestoreSession | None = None
 
     async def session(self) -> RestoreSession:
-        """The open session. Raises LeaseLost, DatabaseError, Refused, ServerChanged."""
+        """The open session. Raises LeaseLost, DatabaseError, Refused."""
         if self._session is None:
             await self._context.check_lease()
             target = target_of(self._entry)
+            known = self._memory.known("server")
             opened = await self._stack.enter_async_context(
                 self._tools.engines[self._entry.engine].session(
                     await self._scope(),
@@ -42,14 +39,10 @@ class Hold:
                     target.login,
                     mint=self._tools.mint,
                     keep_accounts=target.kept_users,
+                    began_on=None if known is None else str(known["identity"]),
                 )
             )
-            kept = await self._memory.keep("server", {"identity": opened.identity})
-            if kept["identity"] != opened.identity:
-                await self.drop()
-                raise ServerChanged(
-                    f"the restore began on server {kept['identity']}; now {opened.identity} answers at its address"
-                )
+            await self._memory.keep("server", {"identity": opened.identity})
             self._session = opened
         return self._session
 

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from schemas.replies import Problem
-from services.restorer.handlers.hold import Hold, ServerChanged
+from services.restorer.handlers.hold import Hold
 from services.restorer.handlers.memory import JobMemory
 from services.restorer.handlers.notices import Notices
 from services.restorer.handlers.stages import Stages
@@ -24,6 +24,7 @@ from tidewind.domain.problems import Refused, problem
 from tidewind.domain.records import Verdict
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Ending, JobContext, LeaseLost
+from tidewind.ports.restore import ServerReplaced
 from tidewind.ports.store import StoreError, StoreUnavailable
 from tidewind.runtime.store_problems import store_problem
 
@@ -102,8 +103,8 @@ class Restoration:
             await self._do(now)
         except (LeaseLost, asyncio.CancelledError):
             raise
-        except ServerChanged as changed:
-            return await self._give_up(now.action, problem("database-unsuitable", str(changed)))
+        except ServerReplaced as replaced:
+            return await self._give_up(now.action, problem_of(replaced))
         except Exception as error:
             return await self._cope(now.action, error)
         self._trouble_since = None

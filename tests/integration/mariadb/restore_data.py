@@ -55,6 +55,10 @@ SEED = (
     "GRANT SELECT (name) ON shop.customers TO app@'%'",
     "GRANT EXECUTE ON FUNCTION shop.vat TO app@'%'",
     "CREATE USER gone@'10.%' IDENTIFIED BY 'x'",
+    "CREATE SERVER far FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'then')",
+    "ANALYZE TABLE shop.customers PERSISTENT FOR ALL",
+    "CREATE TABLE stock.odd (id INT PRIMARY KEY, raw VARBINARY(9), text VARCHAR(9) CHARACTER SET utf8mb4) ENGINE=InnoDB",
+    "CREATE TABLE stock.odd_too (id INT, text VARCHAR(9) CHARACTER SET utf8mb4) ENGINE=MyISAM",
     "SET GLOBAL max_connections = 171",
     "SET GLOBAL sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE'",
 )
@@ -81,6 +85,8 @@ OOPS = (
     "DROP USER gone@'10.%'",
     "CREATE USER fresh@'%' IDENTIFIED BY 'fresh'",
     "DROP ROLE clerk",
+    "DROP SERVER far",
+    "CREATE SERVER far FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'now')",
     "SET GLOBAL max_connections = 190",
     "SET GLOBAL sql_mode = ''",
 )
@@ -109,6 +115,10 @@ def picture(connection: Any) -> dict[str, Any]:
         columns = [str(row[0]) for row in rows(connection, f"SHOW COLUMNS FROM mysql.{table}")]
         kept = ", ".join(f"`{column}`" for column in columns if column not in ("Timestamp",))
         seen[f"accounts {table}"] = sorted(rows(connection, f"SELECT {kept} FROM mysql.{table}"), key=repr)
+    seen["servers"] = rows(connection, "SELECT * FROM mysql.servers")
+    seen["statistics"] = rows(
+        connection, "SELECT * FROM mysql.table_stats WHERE db_name NOT LIKE 'tidewind%' ORDER BY db_name, table_name"
+    )
     for variable in _VARIABLES:
         seen[f"variable {variable}"] = rows(connection, f"SELECT @@GLOBAL.{variable}")
     return seen

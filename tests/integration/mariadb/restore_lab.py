@@ -26,6 +26,7 @@ from services.restorer.settings import RestorerSettings
 from tests.integration.mariadb.snapshot_support import Reports, address_of, client, run, sealed_store
 from tidewind.domain import ids, keys
 from tidewind.domain.manifest import Manifest
+from tidewind.domain.problems import Refused
 from tidewind.domain.records import (
     Accepted,
     BackupOutcome,
@@ -36,6 +37,7 @@ from tidewind.domain.records import (
     Timeline,
 )
 from tidewind.embedded.mariadb import PrivateMariaDB
+from tidewind.engines.mariadb.grants import RESTORE_GRANTS
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
 from tidewind.ports.engine import Login, SnapshotRequest
@@ -213,7 +215,10 @@ class Lab:
             job_id=job_id,
             cluster=await self.tools.registry.newest(CLUSTER),
         )
-        decision = await self.kinds[command].decide(incoming)
+        try:
+            decision = await self.kinds[command].decide(incoming)
+        except Refused as refusal:
+            decision = Reject(problem=refusal.problem)
         if not isinstance(decision, Accept):
             assert isinstance(decision, Reject)
             return decision
@@ -300,7 +305,7 @@ def _make_account(server: PrivateMariaDB) -> None:
     run(
         connection,
         f"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{SERVICE_LOGIN.password}'",
-        f"GRANT ALL PRIVILEGES ON *.* TO {user} WITH GRANT OPTION",
+        f"GRANT {', '.join(sorted(RESTORE_GRANTS))} ON *.* TO {user}",
     )
     connection.close()
 

@@ -1,5 +1,6 @@
 """A Kafka for the commands that is a script: what it answers is said by the test."""
 
+import asyncio
 import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -57,6 +58,7 @@ class ScriptedLine:
     sent: list[Message] = field(default_factory=list)
     down: bool = False
     silent: bool = False
+    interrupted: bool = False
     address: str = "kafka-1:9092"
 
     @asynccontextmanager
@@ -89,6 +91,8 @@ class _ScriptedExchange:
         raise AssertionError("not used here")
 
     async def wait(self, *, until_reply: bool = False, on_progress: object = None, deadline_s: float | None = None):
+        if not until_reply and self.line.interrupted:
+            raise asyncio.CancelledError
         return replace(self.answer, terminal=None) if until_reply else self.answer
 
 

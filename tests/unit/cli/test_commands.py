@@ -383,6 +383,16 @@ def test_undo_and_cancel_find_the_cluster_by_the_restore():
     assert cancel.the_line.sent[0].type == "tidewind.restore.cancel.v1"
 
 
+def test_ctrl_c_leaves_it_running_and_says_how_to_return(capsys):
+    tools = _tools(lambda command: Answered(reply=accepted(command)), states=SHOP, interrupted=True)
+    line = ["restore", "run", "-c", "shop", "--backup", BACKUP, "--plan", "5f3c91", "--yes", "shop"]
+    assert execute(line, tools) == 130
+    shown = capsys.readouterr().err
+    assert "it goes on without you" in shown
+    assert "tidewind restore status rst_" in shown
+    assert "tidewind restore cancel rst_" in shown
+
+
 def test_no_wait_names_the_restore(capsys):
     tools = _tools(lambda command: Answered(reply=accepted(command)), states=SHOP)
     line = [

@@ -1,6 +1,6 @@
 """Sets of the account tables, and the swap that puts one of them in force.
 
-A restore keeps up to four sets in the work schema (see `names.SetKind`). A swap is one RENAME of all seven tables, so
+A restore keeps up to four sets in the work schema (see `names.SetKind`). A swap is one RENAME of all their tables, so
 that which set is live can be told from which names exist, and a swap can neither be done by half nor undo itself: run
 twice, it fails. The live tables are never written row by row, but for the fence's own accounts.
 """
@@ -12,7 +12,7 @@ from tidewind.engines.mariadb.restore import names
 from tidewind.engines.mariadb.restore.connections import end_connections
 from tidewind.engines.mariadb.restore.fence import remove_minted
 from tidewind.engines.mariadb.restore.link import Link, waited_too_long
-from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES, SetKind
+from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES, SWAPPED_TABLES, SetKind
 from tidewind.engines.mariadb.restore.statements import TablePath, path, rename
 from tidewind.ports.engine import DatabaseError
 
@@ -44,7 +44,7 @@ class AccountSets:
     async def make_empty(self, kind: SetKind) -> None:
         """Begin a set anew, shaped as the live tables are."""
         await self.drop(kind)
-        for table in ACCOUNT_TABLES:
+        for table in SWAPPED_TABLES:
             await self._link.run(f"CREATE TABLE {path(self.table(kind, table))} LIKE mysql.{quote_name(table)}")
 
     async def copy(self, kind: SetKind, source: Sequence[tuple[str, TablePath]]) -> None:
@@ -83,7 +83,7 @@ class AccountSets:
         """Put a set in force. Nothing happens if that was done before: the wanted set's own tables are gone then."""
         if await self.exists(wanted):
             moves: list[tuple[TablePath, TablePath]] = []
-            for table in ACCOUNT_TABLES:
+            for table in SWAPPED_TABLES:
                 moves.append((("mysql", table), self.table(live_becomes, table)))
                 moves.append((self.table(wanted, table), ("mysql", table)))
             await self.drop(live_becomes)
@@ -94,7 +94,7 @@ class AccountSets:
         await remove_minted(self._link, [self.table(kind, "global_priv")])
 
     async def drop(self, kind: SetKind) -> None:
-        for table in ACCOUNT_TABLES:
+        for table in SWAPPED_TABLES:
             await self._link.run(f"DROP TABLE IF EXISTS {path(self.table(kind, table))}")
 
     async def _rename(self, statement: str) -> None:

@@ -10,7 +10,7 @@ from tidewind.engines.mariadb.restore import worker
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.chunk_text import rows_of
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES
+from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES, SWAPPED_TABLES
 from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.restore.statements import TablePath, path
 from tidewind.engines.mariadb.restore.worker import LoadTask, LoadWhole, Rows
@@ -24,10 +24,12 @@ async def fill(link: Link, sets: AccountSets, source: Source, restore_id: str) -
     """Fill the target set."""
     if isinstance(source, SafeguardSource):
         origin = AccountSets(link, source.restore_id)
-        await sets.copy("target", [(table, origin.table("saved", table)) for table in ACCOUNT_TABLES])
+        await sets.copy("target", [(table, origin.table("saved", table)) for table in SWAPPED_TABLES])
     else:
-        held = account_tables(source.manifest)
+        held = [one for one in source.manifest.system_tables if one.name in SWAPPED_TABLES]
         await load_rows(link, source, [(one, sets.table("target", one.name)) for one in held], restore_id)
+        unheld = set(SWAPPED_TABLES) - {one.name for one in held}
+        await sets.copy("target", [(table, ("mysql", table)) for table in sorted(unheld)])
 
 
 def account_tables(manifest: Manifest) -> list[SystemTable]:
@@ -47,7 +49,7 @@ async def load_rows(
 
 
 def _whole(held: SystemTable, target: TablePath, chunks: Mapping[int, Chunk]) -> LoadWhole:
-    columns = [Column(name=name, kind="text") for name in held.columns]
+    columns = tuple(Column(name=name, kind="text") for name in held.columns)
     parts = tuple(
         Rows(
             key=chunks[number].key,
@@ -55,6 +57,9 @@ def _whole(held: SystemTable, target: TablePath, chunks: Mapping[int, Chunk]) ->
             rows=chunks[number].rows,
             row_bytes=chunks[number].row_bytes,
             item="",
+            schema=target[0],
+            table=target[1],
+            columns=columns,
             statement=load_statement(*target, columns),
             settings=load_settings(columns),
             has_members=True,

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from tidewind.domain.manifest import DatabaseObject, Schema
 from tidewind.engines.mariadb.connection import Access
+from tidewind.engines.mariadb.illformed import HELPER_PREFIX
+from tidewind.engines.mariadb.quoting import quote_table
 from tidewind.engines.mariadb.restore import (
     accounts_of,
     fence,
@@ -16,6 +18,7 @@ from tidewind.engines.mariadb.restore import (
     reading,
     safeguard,
     survey,
+    system_rows,
     variables,
     verify,
     ways_out,
@@ -46,12 +49,19 @@ class MariaDBRestoreEngine:
 
     @contextlib.asynccontextmanager
     async def session(
-        self, scope: RestoreScope, address: Address, login: Login, *, mint: Mint, keep_accounts: tuple[str, ...]
+        self,
+        scope: RestoreScope,
+        address: Address,
+        login: Login,
+        *,
+        mint: Mint,
+        keep_accounts: tuple[str, ...],
+        began_on: str | None,
     ) -> AsyncIterator["MariaDBRestoreSession"]:
         logged = scope.replicas == "attached"
         service = Access(address=address, login=login)
         async with _linked(service, logged=logged) as link:
-            held = await fence.take(link, scope, mint)
+            held = await fence.take(link, scope, mint, began_on)
             minted = Access(address=link.access.address, login=held.login)
         async with _linked(minted, logged=logged) as link:
             identity = await fence.server_identity(link)
@@ -127,6 +137,8 @@ class MariaDBRestoreSession:
             own = {name: value for name, value in present.items() if name not in ours}
             await memory.keep(ways_out.KEPT_VARIABLES, {"variables": own})
         refused = await variables.apply(self._link, _variables_of(source))
+        if isinstance(source, SnapshotSource):
+            refused += await system_rows.put_back(self._link, source, self._scope.restore_id)
         return (*broken, *refused)
 
     async def verify(self, source: Source, report: Report) -> Loaded:
@@ -170,7 +182,18 @@ class MariaDBRestoreSession:
         await safeguard.drop_schemas(self._link, names.own_prefix(self._scope.restore_id) + ("t" if opened else ""))
         if opened and isinstance(source, SafeguardSource):
             await safeguard.drop_schemas(self._link, names.own_prefix(source.restore_id))
+        await self._drop_helpers()
         await fence.end(self._link, self._scope)
+
+    async def _drop_helpers(self) -> None:
+        """What dead workers and a dead predecessor left in the work schema."""
+        own = names.tag(self._scope.restore_id)
+        found = await self._link.rows(
+            f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{names.WORK_SCHEMA}' "
+            f"AND (table_name REGEXP '^{HELPER_PREFIX}[0-9]+$' OR table_name REGEXP '^{own}_[a-z]+_stats$')"
+        )
+        for (table,) in found:
+            await self._link.run(f"DROP TABLE IF EXISTS {quote_table(names.WORK_SCHEMA, str(table))}")
 
 
 @contextlib.asynccontextmanager

@@ -23,7 +23,7 @@ from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.statements import path
 from tidewind.engines.mariadb.server import server_facts
 from tidewind.ports.engine import DatabaseError, Login, RestoreScope
-from tidewind.ports.restore import Mint, RestoreEnded
+from tidewind.ports.restore import Mint, RestoreEnded, ServerReplaced
 
 FENCE = (names.WORK_SCHEMA, "fence")
 PROGRESS = (names.WORK_SCHEMA, "progress")
@@ -48,9 +48,13 @@ class Held:
     service: tuple[str, str]
 
 
-async def take(link: Link, scope: RestoreScope, mint: Mint) -> Held:
-    """Take the fence with the service account's `link`. Raises DatabaseError, also when the fence is not ours to take
-    or the server is not the one this restore began on."""
+async def take(link: Link, scope: RestoreScope, mint: Mint, began_on: str | None) -> Held:
+    """Take the fence with the service account's `link`. Raises ServerReplaced before anything is touched if the server
+    is not the one this restore began on; DatabaseError also when the fence is not ours to take."""
+    if began_on is not None:
+        found = await server_identity(link)
+        if found != began_on:
+            raise ServerReplaced(began_on, found)
     for statement in _MAKE:
         await link.run(statement)
     identity = await server_identity(link)
@@ -66,7 +70,11 @@ async def take(link: Link, scope: RestoreScope, mint: Mint) -> Held:
 
 async def server_identity(link: Link) -> str:
     """Which data directory this is: what the server tells, and the mark that the work schema was made with."""
-    made = await link.value(f"SELECT mark FROM {path(FENCE)}")
+    there = await link.value(
+        f"SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = {text_literal(FENCE[0])} "
+        f"AND table_name = {text_literal(FENCE[1])}"
+    )
+    made = await link.value(f"SELECT mark FROM {path(FENCE)}") if there else "unmarked"
     return f"{(await server_facts(link.control)).identity} {made}"
 
 
@@ -112,11 +120,7 @@ async def _raise_fence(link: Link, scope: RestoreScope, identity: str) -> None:
     if (operation, epoch, restore, ended) == (scope.operation, scope.epoch, scope.restore_id, 0):
         return
     if restore == scope.restore_id and known != identity:
-        raise DatabaseError(
-            "database-unsuitable",
-            f"the restore began on the server {known}; what answers now is {identity}, another data directory",
-            "Bring the first server back, or open it by hand with the SQL of the restore.gated event",
-        )
+        raise ServerReplaced(str(known), identity)
     if restore == scope.restore_id and ended and operation == scope.operation:
         raise RestoreEnded(scope.restore_id)
     if restore == scope.restore_id:

@@ -14,7 +14,7 @@ from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.connections import end_connections
 from tidewind.engines.mariadb.restore.fence import FENCE
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES
+from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
 from tidewind.engines.mariadb.restore.statements import path, rename
 from tidewind.ports.engine import RestoreScope
 from tidewind.ports.restore import Gated, Memory
@@ -71,7 +71,7 @@ async def lift_belt(link: Link, kept: Mapping[str, object]) -> None:
 def open_by_hand(scope: RestoreScope, init_connect: str) -> tuple[str, ...]:
     """What an operator with an account of the service, or the server's skip-grant start, runs to open the server."""
     moves = []
-    for table in ACCOUNT_TABLES:
+    for table in SWAPPED_TABLES:
         saved = (names.WORK_SCHEMA, names.account_table(scope.restore_id, "saved", table))
         closed = (names.WORK_SCHEMA, names.account_table(scope.restore_id, "closed", table))
         moves += [(("mysql", table), closed), (saved, ("mysql", table))]
@@ -104,7 +104,7 @@ async def _stage(sets: AccountSets, service_user: str, keep_users: Sequence[str]
     await fill_target(sets)
     await sets.keep_present("target", list(dict.fromkeys((service_user, *keep_users))))
     await sets.make_empty("gate")
-    await sets.copy("gate", [(table, sets.table("target", table)) for table in ACCOUNT_TABLES])
+    await sets.copy("gate", [(table, sets.table("target", table)) for table in SWAPPED_TABLES])
     await sets.lock_all_but("gate", [service_user])
     await sets.add_minted("gate")
     await sets.forget_minted("target")

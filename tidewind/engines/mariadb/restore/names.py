@@ -25,6 +25,9 @@ ACCOUNT_TABLES = (
 )
 MINTED_PATTERN = "^tw_rst_[0-9a-z]{10}_[0-9]+_[0-9]+$"
 
+SWAPPED_TABLES = (*ACCOUNT_TABLES, "servers")
+"""What is swapped as one: the accounts, and the only other table that FLUSH PRIVILEGES reads."""
+
 SetKind = Literal["gate", "target", "saved", "closed"]
 """Sets of account tables. gate: locked, live while closed; target: what opening swaps in; saved: what was live before
 the gate; closed: the locked ones after they were swapped out."""

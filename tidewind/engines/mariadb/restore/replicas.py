@@ -12,7 +12,7 @@ from tidewind.engines.mariadb.quoting import quote_name, text_literal
 from tidewind.engines.mariadb.restore import names
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES
+from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
 from tidewind.engines.mariadb.restore.statements import TablePath, path
 
 SENTINEL = (names.WORK_SCHEMA, "this_server_was_restored_without_its_replicas")
@@ -31,7 +31,7 @@ async def log_account_differences(link: Link, sets: AccountSets) -> None:
     """Say, as statements, what changed between the locked set's truth and the present accounts. Each statement leads to
     the same rows wherever it runs, here included, where it changes nothing."""
     await link.run("SET SESSION binlog_format = STATEMENT")
-    for table in ACCOUNT_TABLES:
+    for table in SWAPPED_TABLES:
         before, now = sets.table("saved", table), ("mysql", table)
         columns = [str(row[0]) for row in await link.rows(f"SHOW COLUMNS FROM {path(now)}")]
         key = [str(row[4]) for row in await link.rows(f"SHOW KEYS FROM {path(now)} WHERE Key_name = 'PRIMARY'")]

@@ -1,8 +1,9 @@
 """Looks at what stands in the cluster, for the plan: nothing is changed and nothing is waited for."""
 
 import os
-from typing import Any, Final
+from typing import Any
 
+from tidewind.engines.mariadb.grants import RESTORE_GRANTS, global_grants, missing
 from tidewind.engines.mariadb.quoting import quote_name, text_literal
 from tidewind.engines.mariadb.restore import accounts_of, names
 from tidewind.engines.mariadb.restore.gate import prepared
@@ -11,28 +12,6 @@ from tidewind.engines.mariadb.restore.reading import not_users
 from tidewind.engines.mariadb.restore.safeguard import user_schemas
 from tidewind.engines.mariadb.server import OLDEST, server_facts, version_of
 from tidewind.ports.engine import DatabaseError, Finding, TargetState
-
-NEEDED: Final = (
-    "SELECT",
-    "INSERT",
-    "UPDATE",
-    "DELETE",
-    "CREATE",
-    "DROP",
-    "RELOAD",
-    "PROCESS",
-    "REFERENCES",
-    "INDEX",
-    "ALTER",
-    "SUPER",
-    "CREATE VIEW",
-    "SHOW VIEW",
-    "CREATE ROUTINE",
-    "ALTER ROUTINE",
-    "EXECUTE",
-    "EVENT",
-    "TRIGGER",
-)
 
 
 async def look(link: Link) -> TargetState:
@@ -89,18 +68,13 @@ async def _kind_of_server(link: Link) -> list[Finding]:
 
 async def _rights(link: Link) -> list[Finding]:
     account = str(await link.value("SELECT CURRENT_USER()"))
-    granted = " ".join(
-        str(row[0]).split(" ON *.* ")[0].removeprefix("GRANT ")
-        for row in await link.rows("SHOW GRANTS")
-        if " ON *.* " in str(row[0])
-    )
-    held = {right.strip() for right in granted.split(",")}
-    missing = [] if "ALL PRIVILEGES" in held else [right for right in NEEDED if right not in held]
-    if not missing:
+    held = global_grants(str(row[0]) for row in await link.rows("SHOW GRANTS"))
+    lacking = missing(held, RESTORE_GRANTS)
+    if not lacking:
         return []
     user, _, host = account.rpartition("@")
-    fix = f"GRANT {', '.join(missing)} ON *.* TO {quote_name(user)}@{quote_name(host)}"
-    text = f"the restore account {account} lacks {', '.join(missing)}"
+    fix = f"GRANT {', '.join(lacking)} ON *.* TO {quote_name(user)}@{quote_name(host)}"
+    text = f"the restore account {account} lacks {', '.join(lacking)}"
     return [Finding(subject="rights", level="error", text=text, fix=fix)]
 
 

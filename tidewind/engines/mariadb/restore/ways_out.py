@@ -48,13 +48,29 @@ async def open_up(
     belt = dict(await memory.get(gate.KEPT_GATE) or {})
     belt.update({name: value for name in belt if (value := wanted.get(name)) is not None})
     await gate.lift_belt(link, belt)
-    await create_objects(link, events, schemas)
+    await make_events(link, events, schemas)
     return Opened(position=kept["position"])
 
 
 async def give_back(link: Link, scope: RestoreScope, source: Source | None, memory: Memory) -> None:
     """Everything as it was at the gate, from whatever point the restore had reached."""
     await end_connections(link, f"USER REGEXP '{names.MINTED_PATTERN}'", spared=(link.id,))
+    sets = AccountSets(link, scope.restore_id)
+    if await sets.exists("saved"):
+        await _bring_everything_back(link, scope, source, memory)
+    async with link.unlogged():
+        await sets.swap("saved", "closed")
+    belt = await memory.get(gate.KEPT_GATE)
+    if belt is not None:
+        await gate.lift_belt(link, belt)
+    kept_events = await memory.get(gate.KEPT_EVENTS)
+    if kept_events is not None:
+        events = [DatabaseObject.model_validate(event) for event in kept_events["events"]]
+        await make_events(link, events, await reading.present_schemas(link))
+
+
+async def _bring_everything_back(link: Link, scope: RestoreScope, source: Source | None, memory: Memory) -> None:
+    """Only while the users' own account tables are not live: dropping a routine takes its rights with it."""
     kept_definitions = await memory.get(safeguard.KEPT_DEFINITIONS)
     if kept_definitions is not None:
         kept_moves = await memory.get(KEPT_RETURN)
@@ -66,16 +82,14 @@ async def give_back(link: Link, scope: RestoreScope, source: Source | None, memo
     kept_variables = await memory.get(KEPT_VARIABLES)
     if kept_variables is not None:
         await variables.apply(link, kept_variables["variables"])
-    sets = AccountSets(link, scope.restore_id)
-    async with link.unlogged():
-        await sets.swap("saved", "closed")
-    belt = await memory.get(gate.KEPT_GATE)
-    if belt is not None:
-        await gate.lift_belt(link, belt)
-    kept_events = await memory.get(gate.KEPT_EVENTS)
-    if kept_events is not None:
-        events = [DatabaseObject.model_validate(event) for event in kept_events["events"]]
-        await create_objects(link, events, await reading.present_schemas(link))
+
+
+async def make_events(link: Link, events: Sequence[DatabaseObject], schemas: Sequence[Schema]) -> None:
+    """Events that are not there. The gate dropped all of them, so one that is there was made by a predecessor of ours,
+    or by a user since the cluster opened."""
+    found = await link.rows("SELECT event_schema, event_name FROM information_schema.events")
+    there = {(str(schema), str(name)) for schema, name in found}
+    await create_objects(link, [one for one in events if (one.schema_name, one.name) not in there], schemas)
 
 
 def _homes_of_source(source: Source | None) -> dict[TablePath, TablePath]:

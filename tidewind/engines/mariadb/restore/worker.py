@@ -6,15 +6,17 @@ so a task may be given again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import IO, Final, cast
+from typing import IO, Any, Final, TypeVar, cast
 
 import zstandard
 
+from tidewind.domain.manifest import Column
 from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw, raw_rows
-from tidewind.engines.mariadb.loading import WARNING_ERROR_VALUE
+from tidewind.engines.mariadb.illformed import WARNINGS_MAX, IllFormedWriter, ill_formed_rows, without_rows
+from tidewind.engines.mariadb.loading import WARNING_ERROR_VALUE, WARNING_ILL_FORMED
 from tidewind.engines.mariadb.quoting import text_literal
 from tidewind.engines.mariadb.restore.fence import PROGRESS
 from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS
@@ -24,6 +26,7 @@ from tidewind.engines.mariadb.restore.transfer import load_data
 from tidewind.ports.engine import DatabaseError, StoreFactory
 from tidewind.ports.store import ObjectDamaged, Store
 
+Result = TypeVar("Result")
 TEXT_BYTES: Final = 1 << 20
 SAFER: Final = {"unique_checks": "1"}
 """With unique_checks off, MariaDB fills an empty table by a path that lost rows before 10.11.11 (MDEV-34703)."""
@@ -53,6 +56,9 @@ class Rows:
     rows: int
     row_bytes: int
     item: str
+    schema: str
+    table: str
+    columns: tuple[Column, ...]
     statement: str
     settings: Mapping[str, str]
     has_members: bool
@@ -118,6 +124,10 @@ class _Worker:
         self._store = store
         self._raw: RawConnection | None = None
         self._settings: Mapping[str, str] = {}
+        self._writer: IllFormedWriter | None = None
+
+    async def _blocking(self, call: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.to_thread(call, *arguments)
 
     async def do(self, task: LoadTask) -> int:
         """Returns the bytes of rows that are there now because of this task, by whoever did it."""
@@ -132,53 +142,102 @@ class _Worker:
         if self._raw is not None:
             self._raw.close()
             self._raw = None
+            self._writer = None
             self._settings = {}
 
     async def _chunk(self, rows: Rows) -> int:
-        if not await asyncio.to_thread(self._is_done, rows.item):
-            await asyncio.to_thread(self._settle, rows.settings)
-            await asyncio.to_thread(self._query, "START TRANSACTION")
-            await self._send(rows)
-            await asyncio.to_thread(self._note, rows.item, rows.rows)
-            await asyncio.to_thread(self._query, "COMMIT")
+        if not await self._blocking(self._is_done, rows.item):
+            await self._blocking(self._settle, rows.settings)
+            await self._blocking(self._query, "START TRANSACTION")
+            aside = await self._send(rows, frozenset())
+            if aside:
+                await self._blocking(self._query, "ROLLBACK")
+                await self._again(rows, aside)
+            await self._blocking(self._note, rows.item, rows.rows)
+            await self._blocking(self._query, "COMMIT")
+            await self._blocking(self._forget_writer)
         return rows.row_bytes
 
+    async def _again(self, rows: Rows, ill_formed: frozenset[int]) -> None:
+        """In a new transaction, the rows LOAD DATA takes as they are, then one by one those it would change."""
+        await self._blocking(self._prepare_writer, rows)
+        await self._blocking(self._query, "START TRANSACTION")
+        await self._send(rows, ill_formed)
+
     async def _whole(self, task: LoadWhole) -> int:
-        if not task.item or not await asyncio.to_thread(self._is_done, task.item):
-            await asyncio.to_thread(self._query, task.empty)
-            for part in task.parts:
-                await self._send(part)
+        """Rows that LOAD DATA would change are known only after it did, so a table may be begun anew for each part."""
+        if not task.item or not await self._blocking(self._is_done, task.item):
+            known: dict[str, frozenset[int]] = {}
+            while not await self._fill(task, known):
+                pass
             if task.item:
-                await asyncio.to_thread(self._note, task.item, sum(part.rows for part in task.parts))
+                await self._blocking(self._note, task.item, sum(part.rows for part in task.parts))
         return sum(part.row_bytes for part in task.parts)
 
-    async def _send(self, rows: Rows) -> None:
-        await asyncio.to_thread(self._settle, rows.settings)
+    async def _fill(self, task: LoadWhole, known: dict[str, frozenset[int]]) -> bool:
+        await self._blocking(self._query, task.empty)
+        for part in task.parts:
+            if part.key in known:
+                await self._blocking(self._prepare_writer, part)
+            aside = await self._send(part, known.get(part.key, frozenset()))
+            await self._blocking(self._forget_writer)
+            if aside:
+                known[part.key] = aside
+                return False
+        return True
+
+    async def _send(self, rows: Rows, without: frozenset[int]) -> frozenset[int]:
+        """Load one object; `without` are rows that the writer writes instead. Returns rows that the server changed
+        because their text is not well formed: then what was loaded must be taken back.
+
+        Raises StoreError, DatabaseError if the server did anything else to the rows than to take them."""
+        await self._blocking(self._settle, rows.settings)
         found = await self._store.info(rows.key)
         if found is None or found.size != rows.size:
             size = "missing" if found is None else f"{found.size} bytes long"
             raise ObjectDamaged("load", rows.key, f"it is {size}; the manifest says {rows.size} bytes", _DAMAGED)
-        stream = self._store.stream(rows.key)
-        source = _Pulled(stream, asyncio.get_running_loop())
-        text = _Unpacked(rows, source)
+        source = _Pulled(self._store.stream(rows.key), asyncio.get_running_loop())
+        aside: list[bytes] = []
+        text = _Unpacked(rows, source).pieces()
+        pieces = without_rows(text, without, aside) if without else text
         try:
-            sent = await asyncio.to_thread(
-                lambda: load_data(self._connection(), self._start.access, rows.statement, text.pieces())
+            sent = await self._blocking(
+                lambda: load_data(self._connection(), self._start.access, rows.statement, pieces)
             )
         finally:
             await source.close()
-        warned = await asyncio.to_thread(self._unexpected_warning, rows) if sent.warnings else ""
-        if (sent.rows, sent.skipped) != (rows.rows, 0) or warned:
+        ill_formed, other = await self._blocking(self._judge_warnings, rows) if sent.warnings else (frozenset(), "")
+        if ill_formed and not without:
+            return ill_formed
+        for line in aside:
+            await self._blocking(self._written, line)
+        if (sent.rows + len(aside), sent.skipped) != (rows.rows, 0) or other or ill_formed:
             raise DatabaseError(
                 "restore-verification-failed",
-                f"{rows.key}: the server took {sent.rows} of {rows.rows} rows and skipped {sent.skipped}{warned}",
+                f"{rows.key}: the server took {sent.rows + len(aside)} of {rows.rows} rows, "
+                f"skipped {sent.skipped}{other}",
             )
+        return frozenset()
 
-    def _unexpected_warning(self, rows: Rows) -> str:
-        for _, code, text in raw_rows(self._connection(), self._start.access, "SHOW WARNINGS"):
-            if int(str(code)) != WARNING_ERROR_VALUE or not rows.has_members:
-                return f"; it warned: {text} ({code})"
-        return ""
+    def _judge_warnings(self, rows: Rows) -> tuple[frozenset[int], str]:
+        """Rows whose text is not well formed, and the first warning that should not be, in words."""
+        warnings = raw_rows(self._connection(), self._start.access, "SHOW WARNINGS")
+        expected = {WARNING_ILL_FORMED, *([WARNING_ERROR_VALUE] if rows.has_members else [])}
+        other = next((f"; it warned: {text} ({code})" for _, code, text in warnings if code not in expected), "")
+        return frozenset(ill_formed_rows(warnings)), other
+
+    def _prepare_writer(self, rows: Rows) -> None:
+        self._writer = IllFormedWriter(self._connection(), self._start.access, rows.schema, rows.table, rows.columns)
+        self._writer.prepare()
+
+    def _written(self, line: bytes) -> None:
+        assert self._writer is not None
+        self._writer.write(line)
+
+    def _forget_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _settle(self, settings: Mapping[str, str]) -> None:
         if settings != self._settings:
@@ -192,6 +251,7 @@ class _Worker:
                 **SESSION_SETTINGS,
                 "sql_log_bin": "1" if self._start.logged else "0",
                 "innodb_lock_wait_timeout": str(INDEX_WAIT_S),
+                "max_error_count": str(WARNINGS_MAX),
             }
             self._raw = open_raw(
                 self._start.access,

@@ -1,0 +1,212 @@
+"""Retention against brute force: random histories, and simulated years of daily rounds."""
+
+import random
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tidewind.domain.retention import (
+    Backup,
+    PointInTime,
+    RetentionSettings,
+    delete_effect,
+    now_eligible,
+    plan_retention,
+)
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+HISTORIES = 100_000
+SHARES = 4
+TICK = timedelta(microseconds=1)
+TIMELINES = ("main", "tl_A", "tl_B")
+
+
+def history(chance: random.Random) -> list[Backup]:
+    """Up to 12 backups of up to 130 days, in no order."""
+    pick = chance.random
+    count = int(pick() * 13)
+    backups = []
+    for number in range(count):
+        complete = pick() > 0.1
+        backups.append(
+            Backup(
+                backup_id=f"b{number}",
+                at=NOW - timedelta(hours=int(pick() * 3120) - 20),
+                timeline=TIMELINES[int(pick() * 3)] if complete else None,
+                complete=complete,
+                good=complete and pick() > 0.15,
+                listed=pick() > 0.15,
+            )
+        )
+    return backups
+
+
+def settings(chance: random.Random) -> RetentionSettings:
+    pick = chance.random
+    window = None
+    if pick() < 0.6:
+        ends = {name: NOW - timedelta(hours=int(pick() * 3000)) for name in TIMELINES[:2] if pick() < 0.5}
+        window = PointInTime(
+            window=timedelta(days=90), max_replay=timedelta(days=1 + int(pick() * 14)), timeline_ends=ends
+        )
+    return RetentionSettings(
+        retention=timedelta(days=7 + int(pick() * 84)),
+        retired=pick() < 0.1,
+        point_in_time=window,
+        clock_doubt="our clock jumped" if pick() < 0.05 else None,
+    )
+
+
+def newest(backups: Iterable[Backup]) -> Backup | None:
+    found = None
+    for backup in backups:
+        if found is None or (backup.at, backup.backup_id) > (found.at, found.backup_id):
+            found = backup
+    return found
+
+
+def guarded(backup: Backup, backups: Sequence[Backup], rules: RetentionSettings, in_use: frozenset[str]) -> bool:
+    """Whether a backup must stay for a reason other than being a base, said in another way than the rule says it."""
+    if rules.clock_doubt or backup.backup_id in in_use:
+        return True
+    if NOW - backup.at < rules.retention and (backup.listed or not backup.complete):
+        return True
+    if rules.retired:
+        return False
+    return backup in (
+        newest(one for one in backups if one.good),
+        newest(one for one in backups if one.complete) if not any(one.good for one in backups) else None,
+    )
+
+
+def replay(bases: Sequence[Backup], instant: datetime) -> timedelta | None:
+    """How much log a restore to the instant replays, or None where no base lies before it."""
+    base = newest(one for one in bases if one.at <= instant)
+    return None if base is None else instant - base.at
+
+
+def check_bases(backups: Sequence[Backup], kept: set[str], reasons: dict[str, str], window: PointInTime) -> None:
+    start = NOW - window.window
+    for timeline in TIMELINES:
+        end = window.timeline_ends.get(timeline, NOW)
+        every = sorted(
+            (one for one in backups if one.good and one.timeline == timeline), key=lambda one: (one.at, one.backup_id)
+        )
+        left = [one for one in every if one.backup_id in kept]
+        probes = [start, end, NOW] + [one.at - TICK for one in every] + [one.at for one in every]
+        probes = [instant for instant in probes if start <= instant <= end]
+        for instant in probes:
+            before, after = replay(every, instant), replay(left, instant)
+            if before is not None:
+                assert after is not None, f"{timeline} at {instant} lost its base"
+                assert after <= max(before, window.max_replay), f"{timeline} at {instant} needs {after} of log"
+        for one in left:
+            later = [other for other in every if other.at > one.at]
+            if (
+                reasons[one.backup_id] != "base"
+                or not later
+                or any(other.at == one.at for other in every if other != one)
+            ):
+                continue
+            instant = later[0].at - TICK
+            without = replay([other for other in left if other != one], max(instant, start))
+            bare = without is None or without > min(window.max_replay, instant - one.at)
+            assert bare, f"{one.backup_id} is kept as a base without need"
+            assert end >= start
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_random_histories_against_brute_force(share: int) -> None:
+    seed = 4_711 + share
+    chance = random.Random(seed)
+    removed = based = 0
+    for number in range(HISTORIES // SHARES):
+        backups, rules = history(chance), settings(chance)
+        in_use = frozenset(one.backup_id for one in backups if chance.random() < 0.05)
+        verdicts = plan_retention(backups, rules, NOW, in_use=in_use)
+        assert [one.backup_id for one in verdicts] == [one.backup_id for one in backups]
+        kept = {one.backup_id for one in verdicts if one.keep}
+        reasons = {one.backup_id: one.reason for one in verdicts}
+        for backup, verdict in zip(backups, verdicts, strict=True):
+            where = f"seed {seed}, history {number}, {backup} under {rules}"
+            assert verdict.expires_at == backup.at + rules.retention, where
+            if guarded(backup, backups, rules, in_use):
+                assert verdict.keep, where
+            elif verdict.keep:
+                assert verdict.reason == "base", where
+                assert rules.point_in_time is not None, where
+                assert not verdict.listed, where
+                based += 1
+            else:
+                assert not verdict.listed, where
+                removed += 1
+            if verdict.listed:
+                assert backup.listed, where
+                assert backup.complete, where
+        if rules.point_in_time is not None and not rules.retired:
+            check_bases(backups, kept, reasons, rules.point_in_time)
+    assert removed > 1000, "the histories must hold what can be removed"
+    assert based > 300, "and bases that only the window keeps"
+
+
+def test_the_window_stays_whole_through_years_of_removals() -> None:
+    """Removals of one day must not make those of a later day wrong: the kept backups are carried on from day to day,
+    and compared with a world in which nothing is ever removed."""
+    chance = random.Random(99)
+    for _ in range(25):
+        max_replay = timedelta(days=chance.choice([3, 7, 10]))
+        retention = timedelta(days=chance.choice([7, 14, 30]))
+        window = PointInTime(window=timedelta(days=90), max_replay=max_replay, timeline_ends={})
+        rules = RetentionSettings(retention=retention, point_in_time=window)
+        every: list[Backup] = []
+        left: list[Backup] = []
+        now = NOW
+        for day in range(250):
+            now = NOW + timedelta(days=day)
+            if chance.random() > 0.1:
+                made = Backup(backup_id=f"b{day}", at=now - timedelta(hours=chance.random() * 3), timeline="main")
+                every.append(made)
+                left.append(made)
+            verdicts = plan_retention(left, rules, now)
+            left = [one for one, verdict in zip(left, verdicts, strict=True) if verdict.keep]
+            for back in (0, 1, 45, 88, 90):
+                instant = now - timedelta(days=back)
+                before, after = replay(every, instant), replay(left, instant)
+                if before is not None:
+                    assert after is not None
+                    assert after <= max(before, max_replay)
+        spacing = 90 / (max_replay.days / 2)
+        assert len(left) <= retention.days + spacing + 3, "bases are thinned out, not hoarded"
+
+
+def test_a_shorter_retention_names_exactly_what_it_frees() -> None:
+    chance = random.Random(5)
+    for _ in range(2_000):
+        backups = history(chance)
+        days = sorted(chance.sample(range(7, 91), 2))
+        shorter, longer = (RetentionSettings(retention=timedelta(days=number)) for number in days)
+        freed = now_eligible(backups, longer, shorter, NOW)
+        guard = newest(one for one in backups if one.good) or newest(one for one in backups if one.complete)
+        expected = {
+            one.backup_id
+            for one in backups
+            if one.complete and one.listed and one != guard and shorter.retention <= NOW - one.at < longer.retention
+        }
+        assert set(freed) == expected
+        assert now_eligible(backups, shorter, longer, NOW) == ()
+
+
+def test_a_delete_is_judged_by_what_it_takes_away() -> None:
+    chance = random.Random(6)
+    for _ in range(2_000):
+        backups = [one for one in history(chance) if one.complete]
+        if not backups:
+            continue
+        gone = chance.choice(backups)
+        effect = delete_effect(backups, gone.backup_id)
+        points = {(one.timeline, one.at) for one in backups}
+        after = {(one.timeline, one.at) for one in backups if one != gone}
+        assert {(one.timeline, one.start) for one in effect.before} == points
+        assert {(one.timeline, one.start) for one in effect.after} == after
+        assert effect.shorter == (points != after)

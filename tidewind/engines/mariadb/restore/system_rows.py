@@ -1,0 +1,56 @@
+"""What else the `mysql` schema holds of a backup: statistics, which go back to the tables they are about, and names of
+loadable libraries, which only the operator can bring back."""
+
+from tidewind.domain.manifest import SystemTable
+from tidewind.engines.mariadb.quoting import quote_name
+from tidewind.engines.mariadb.restore import names
+from tidewind.engines.mariadb.restore.accounts_of import load_rows
+from tidewind.engines.mariadb.restore.chunk_text import rows_of
+from tidewind.engines.mariadb.restore.link import Link
+from tidewind.engines.mariadb.restore.statements import path
+from tidewind.ports.restore import SnapshotSource
+
+
+async def put_back(link: Link, source: SnapshotSource, restore_id: str) -> list[str]:
+    """Returns what cannot be put back, in words."""
+    found = source.manifest.system_tables
+    await _statistics(link, source, [held for held in found if held.rule == "statistics" and held.chunks], restore_id)
+    missing: list[str] = []
+    for held in found:
+        if held.rule == "library":
+            missing += await _library(link, source, held)
+    return missing
+
+
+async def _statistics(link: Link, source: SnapshotSource, held: list[SystemTable], restore_id: str) -> None:
+    """By way of the work schema: the rows of tables that are not there must not come in."""
+    if not held:
+        return
+    staged = {one.name: (names.WORK_SCHEMA, f"{names.tag(restore_id)}_{one.name}") for one in held}
+    for name, stage in staged.items():
+        await link.run(f"CREATE OR REPLACE TABLE {path(stage)} LIKE mysql.{quote_name(name)}")
+    await load_rows(link, source, [(one, staged[one.name]) for one in held], restore_id)
+    for name, stage in staged.items():
+        await link.run(
+            f"REPLACE INTO mysql.{quote_name(name)} SELECT s.* FROM {path(stage)} s "
+            "JOIN information_schema.TABLES t ON t.TABLE_SCHEMA = s.db_name AND t.TABLE_NAME = s.table_name"
+        )
+        await link.run(f"DROP TABLE {path(stage)}")
+
+
+async def _library(link: Link, source: SnapshotSource, held: SystemTable) -> list[str]:
+    """What the backup knows of a library that is not loaded now, and the reverse."""
+    chunks = {chunk.number: chunk.key for chunk in source.manifest.chunks}
+    place = [column.lower() for column in held.columns].index("name")
+    async with source.open_store() as store:
+        then = {
+            (row[place] or b"").decode(errors="replace")
+            for number in held.chunks
+            for row in await rows_of(store, chunks[number])
+        }
+    now = {str(row[0]) for row in await link.rows(f"SELECT name FROM mysql.{quote_name(held.name)}")}
+    kind = "loadable function" if held.name == "func" else "plugin"
+    return [
+        *(f"{kind} {name} was installed then and is not now" for name in sorted(then - now)),
+        *(f"{kind} {name} is installed now and was not then" for name in sorted(now - then)),
+    ]
