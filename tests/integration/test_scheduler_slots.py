@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -240,3 +240,21 @@ async def test_it_works_over_tls_with_a_password(secure_kafka: KafkaServer, tmp_
         await world.until(lambda: runs(world, "hidden"), what="the slot's command")
         sent = await world.command("backup-setting.set", {"cluster_id": "hidden"})
         await world.reply(sent)
+
+
+async def test_it_goes_on_when_kafka_comes_back(
+    kafka_factory: Callable[[], Awaitable[KafkaServer]], tmp_path: Path
+) -> None:
+    server = await kafka_factory()
+    async with deployment(server.address, tmp_path) as world:
+        process = await world.scheduler(TIDEWIND_GRACE_H="20")
+        await world.enrolled("before", setting=world.due(5))
+        await world.until(lambda: runs(world, "before"), what="the first slot")
+        await server.kill()
+        await world.enrolled("after", setting=world.due(5))
+        await world.until(lambda: world.logged("tick-unsent"), what="a tick that cannot be sent")
+        await server.start()
+        await world.until(lambda: runs(world, "after"), within_s=120, what="the slot that fell due meanwhile")
+        sent = await world.command("backup-setting.set", {"cluster_id": "after"})
+        await world.reply(sent, within_s=60)
+        assert process.running

@@ -174,3 +174,17 @@ async def test_links_out_of_the_store_are_not_followed(store: DirectoryStore, tm
     with pytest.raises(StoreRefused):
         async for _ in store.stream("link"):
             pass
+
+
+async def test_a_new_key_is_always_ours_while_others_empty_its_folder(tmp_path: Path) -> None:
+    """Deletes remove folders they find empty; a put that meets one must make it again, not find its key taken."""
+    store = DirectoryStore(tmp_path)
+
+    async def writer(number: int) -> None:
+        for turn in range(150):
+            key = f"probes/here/{number}-{turn}"
+            assert await store.put_if_absent(key, b"x")
+            await store.delete([key])
+
+    await asyncio.gather(*(writer(number) for number in range(8)))
+    await store.close()

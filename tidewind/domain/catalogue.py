@@ -34,12 +34,6 @@ def newest_first(entries: Iterable[CatalogueEntry]) -> list[CatalogueEntry]:
     return sorted(entries, key=lambda entry: entry.outcome.snapshot_time or entry.outcome.ended_at, reverse=True)
 
 
-def newest_good(entries: Iterable[CatalogueEntry]) -> CatalogueEntry | None:
-    """The backup that no automatic process may remove."""
-    good = [entry for entry in newest_first(entries) if entry.restorable and not entry.damaged]
-    return good[0] if good else None
-
-
 def expires_at(outcome: BackupOutcome, retention_days: int) -> datetime | None:
     """When retention stops protecting a backup; None for one that never completed."""
     if outcome.snapshot_time is None:

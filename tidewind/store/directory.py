@@ -193,8 +193,18 @@ class DirectoryStore:
             missing.append(folder)
             folder = folder.parent
         for made in reversed(missing):
-            made.mkdir(exist_ok=True)
+            self._make_folder(made)
             sync_directory(made.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileExistsError:
+            # It was there, and a delete that found it empty removed it before it could be looked at: to the caller it
+            # must not look as if the *object* existed.
+            if folder.exists():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder)) from None
 
     def _put(self, key: str, path: Path, data: bytes) -> StoredObject:
         draft = Draft(self._temporary())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from schemas.commands import ClusterEnroll, ClusterUpdate
@@ -154,7 +155,9 @@ class UpdateConnection:
                     "revision": standing.revision + 1,
                     "engine_version": job.answer["engine_version"],
                     "server_identity": job.answer["server_identity"],
-                    "changed_at": self._clock.now(),
+                    # Slots are computed from the revisions in the order of their times: a clock that was set back
+                    # must not mix them up.
+                    "changed_at": max(self._clock.now(), standing.changed_at + timedelta(microseconds=1)),
                     "changed_by": job.actor,
                     "job_id": job.job_id,
                 }

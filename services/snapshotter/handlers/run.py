@@ -24,7 +24,7 @@ from services.snapshotter.rules.attempts import after_failure, attempt_number
 from services.snapshotter.rules.sanity import suspicions
 from services.snapshotter.settings import SnapshotterSettings
 from tidewind.domain import ids, keys
-from tidewind.domain.catalogue import expires_at, newest_good
+from tidewind.domain.catalogue import expires_at, newest_first
 from tidewind.domain.manifest import Manifest
 from tidewind.domain.problems import Refused, kind_of, problem, refused
 from tidewind.domain.records import BackupOutcome, RegistryEntry, Timeline, parse
@@ -153,14 +153,15 @@ class _BackupJob:
         stored = await write_manifest(tools.store, keys.manifest(prefix), manifest)
         await context.check_lease()
         outcome = self._completed(manifest, attempt, content, stored)
-        earlier = newest_good(
-            other for other in await tools.catalogue.backups(self._cluster) if other.backup_id != self._backup
+        others = newest_first(await tools.catalogue.backups(self._cluster))
+        earlier = next(
+            (other.outcome for other in others if other.restorable and other.backup_id != self._backup), None
         )
         suspect = suspicions(
             tables=outcome.tables,
             rows=outcome.rows,
             row_bytes=outcome.row_bytes,
-            earlier=earlier.outcome if earlier else None,
+            earlier=earlier,
         )
         return await self._put_outcome(outcome.model_copy(update={"suspect": suspect}))
 

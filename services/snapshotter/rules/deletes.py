@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 
 from schemas.commands import BackupDelete
 from schemas.replies import Problem
-from tidewind.domain.catalogue import CatalogueEntry, newest_good
+from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.problems import problem
 from tidewind.domain.records import Pin
+from tidewind.domain.retention import Stretch, delete_effect, from_catalogue, newest_good
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
@@ -29,8 +30,7 @@ def refuse_delete(
             return problem(
                 "backup-in-use", f"The restore of job {pin.job_id} reads {backup}", facts={"job": pin.job_id}
             )
-    newest = newest_good(others)
-    if newest is not None and newest.backup_id == backup and not command.confirm_shorter_window:
+    if newest_good(from_catalogue(others)) == backup and not command.confirm_shorter_window:
         return problem(
             "last-backup",
             f"{backup} is the newest good backup of {command.cluster_id}; without it the window ends earlier",
@@ -39,16 +39,20 @@ def refuse_delete(
 
 
 def window_after(entry: CatalogueEntry, others: Iterable[CatalogueEntry]) -> dict[str, object]:
-    """What remains restorable once `entry` is gone; part of the answer to a delete."""
-    times = sorted(
-        other.outcome.snapshot_time
-        for other in others
-        if other.restorable and other.backup_id != entry.backup_id and other.outcome.snapshot_time is not None
-    )
+    """What the delete makes of what can be restored; part of its answer. Instants in ISO 8601, UTC."""
+    effect = delete_effect(from_catalogue(others), entry.backup_id)
     return {
-        "backups_left": len(times),
-        "oldest": times[0].isoformat() if times else None,
-        "newest": times[-1].isoformat() if times else None,
+        "shorter": effect.shorter,
+        "before": [_as_json(stretch) for stretch in effect.before],
+        "after": [_as_json(stretch) for stretch in effect.after],
+    }
+
+
+def _as_json(stretch: Stretch) -> dict[str, str | None]:
+    return {
+        "timeline": stretch.timeline,
+        "start": stretch.start.isoformat(),
+        "end": stretch.end.isoformat(),
     }
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class ScriptedEngine:
         )
         return SnapshotContent(
             facts=FACTS,
-            snapshot_time=NOW,
+            snapshot_time=NOW + timedelta(minutes=self.calls),
             position="0-1-10",
             log_hint=None,
             schemas=(),

@@ -37,14 +37,15 @@ class Begin:
 @dataclass(frozen=True, kw_only=True)
 class Read:
     """Read one statement into objects. With `transactional` inside the snapshot, under a savepoint, and with the
-    table's identity as it was under the read's own metadata lock; else outside, as the table is now. Answers: Done,
-    Failed."""
+    table's identity as it was under the read's own metadata lock; else outside, as the table is now. With `expected`
+    nothing is read if the table is a different one already. Answers: Done, Failed."""
 
     schema: str
     table: str
     statement: str
     partition: str | None
     transactional: bool
+    expected: Identity | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from hashlib import sha256
 from typing import Final
 
 from tidewind.engines.mariadb.connection import Control
-from tidewind.engines.mariadb.quoting import text_literal
+from tidewind.engines.mariadb.quoting import text_literal, text_literals
+from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
 from tidewind.ports.engine import DatabaseError, ServerFacts
 
 OLDEST: Final = (10, 5)
@@ -26,14 +27,14 @@ def version_of(text: str) -> tuple[int, ...]:
 async def server_facts(control: Control) -> ServerFacts:
     """Raises DatabaseError, kind database-unsuitable if the server is not MariaDB.
 
-    `identity` is the server id and a digest of the time at which the oldest Aria table of the `mysql` schema was made,
-    that is when the data directory was: it lasts through restarts, upgrades and moves, and a new data directory on the
-    same host and port has another (@@server_uid does not tell those two apart).
+    `identity` is the server id and a digest of the time at which the oldest Aria table of the `mysql` schema that no
+    restore replaces was made, that is when the data directory was: it lasts through restarts, upgrades and moves, and
+    a new data directory on the same host and port has another (@@server_uid does not tell those two apart).
     """
     rows = await control.rows(
         "SELECT VERSION(), @@server_id, @@global.time_zone, @@system_time_zone, @@gtid_current_pos, @@log_bin,"
         " SYSDATE(6), (SELECT MIN(CREATE_TIME) FROM information_schema.TABLES"
-        " WHERE TABLE_SCHEMA = 'mysql' AND ENGINE = 'Aria')"
+        f" WHERE TABLE_SCHEMA = 'mysql' AND ENGINE = 'Aria' AND TABLE_NAME NOT IN ({text_literals(SWAPPED_TABLES)}))"
     )
     version, server_id, zone, system_zone, position, logs, now, made = rows[0]
     try:

@@ -167,6 +167,10 @@ class _Reader:
         if request.transactional:
             await self._blocking(self._run, "SAVEPOINT tidewind_chunk")
         try:
+            if request.expected is not None:
+                standing: Identity = await self._blocking(self._identity, request)
+                if standing != request.expected:
+                    return standing
             await write_objects(
                 lambda: self._source(request),
                 store,

@@ -37,18 +37,24 @@ def account_tables(manifest: Manifest) -> list[SystemTable]:
 
 
 async def load_rows(
-    link: Link, source: SnapshotSource, wanted: Sequence[tuple[SystemTable, TablePath]], restore_id: str
+    link: Link,
+    source: SnapshotSource,
+    wanted: Sequence[tuple[SystemTable, TablePath]],
+    restore_id: str,
+    *,
+    spare: str = "FALSE",
 ) -> None:
-    """Put the rows of the server's own tables into tables of the same shape, which are emptied first."""
+    """Put the rows of the server's own tables into tables of the same shape, emptied first but for what `spare`, a
+    condition, says."""
     chunks = {chunk.number: chunk for chunk in source.manifest.chunks}
     start = worker.Start(
         access=link.access, open_store=source.open_store, restore_id=restore_id, logged=False, sql_mode=LOAD_SQL_MODE
     )
     pool: Pool[LoadTask, int] = Pool(worker.main, start, 1)
-    await pool.run([_whole(held, target, chunks) for held, target in wanted], _nothing)
+    await pool.run([_whole(held, target, chunks, spare) for held, target in wanted], _nothing)
 
 
-def _whole(held: SystemTable, target: TablePath, chunks: Mapping[int, Chunk]) -> LoadWhole:
+def _whole(held: SystemTable, target: TablePath, chunks: Mapping[int, Chunk], spare: str) -> LoadWhole:
     columns = tuple(Column(name=name, kind="text") for name in held.columns)
     parts = tuple(
         Rows(
@@ -66,7 +72,7 @@ def _whole(held: SystemTable, target: TablePath, chunks: Mapping[int, Chunk]) ->
         )
         for number in held.chunks
     )
-    return LoadWhole(table=path(target), empty=f"DELETE FROM {path(target)}", item="", parts=parts)
+    return LoadWhole(table=path(target), empty=f"DELETE FROM {path(target)} WHERE NOT ({spare})", item="", parts=parts)
 
 
 async def prints(source: Source) -> Mapping[str, str] | None:

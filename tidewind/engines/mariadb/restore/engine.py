@@ -9,6 +9,7 @@ from tidewind.engines.mariadb.illformed import HELPER_PREFIX
 from tidewind.engines.mariadb.quoting import quote_table
 from tidewind.engines.mariadb.restore import (
     accounts_of,
+    by_hand,
     fence,
     gate,
     load,
@@ -170,7 +171,7 @@ class MariaDBRestoreSession:
         await ways_out.give_back(self._link, self._scope, source, memory)
 
     async def open_by_hand(self, memory: Memory) -> tuple[str, ...]:
-        return await ways_out.hand_written_way_back(self._link, self._scope, memory)
+        return await by_hand.way_back(self._link, self._scope, memory)
 
     async def finish(self, source: Source | None, *, opened: bool) -> None:
         sets = AccountSets(self._link, self._scope.restore_id)
@@ -187,10 +188,9 @@ class MariaDBRestoreSession:
 
     async def _drop_helpers(self) -> None:
         """What dead workers and a dead predecessor left in the work schema."""
-        own = names.tag(self._scope.restore_id)
         found = await self._link.rows(
             f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{names.WORK_SCHEMA}' "
-            f"AND (table_name REGEXP '^{HELPER_PREFIX}[0-9]+$' OR table_name REGEXP '^{own}_[a-z]+_stats$')"
+            f"AND table_name REGEXP '^{HELPER_PREFIX}[0-9]+$'"
         )
         for (table,) in found:
             await self._link.run(f"DROP TABLE IF EXISTS {quote_table(names.WORK_SCHEMA, str(table))}")

@@ -6,6 +6,8 @@ there, with an error that names the table. With replicas everything is logged bu
 statements at the opening.
 """
 
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from tidewind.engines.mariadb.quoting import quote_name, text_literal
@@ -28,32 +30,59 @@ async def stop_forgotten_replicas(link: Link, restore_id: str) -> None:
 
 
 async def log_account_differences(link: Link, sets: AccountSets) -> None:
-    """Say, as statements, what changed between the locked set's truth and the present accounts. Each statement leads to
-    the same rows wherever it runs, here included, where it changes nothing."""
+    """Say, as statements, what changed between the accounts of before the gate and the present ones. Each statement
+    leads to the same rows wherever it runs, here included, where it changes nothing."""
+    async with _as_statements(link):
+        for table in SWAPPED_TABLES:
+            before, now = sets.table("saved", table), ("mysql", table)
+            columns = await _columns(link, now)
+            await _say(link, now, columns, await _except(link, columns, now, before))
+            key = [str(row[4]) for row in await link.rows(f"SHOW KEYS FROM {path(now)} WHERE Key_name = 'PRIMARY'")]
+            for row in await _except(link, key or columns, before, now):
+                pairs = zip(key or columns, row, strict=True)
+                gone = " AND ".join(f"{quote_name(column)} <=> {_literal(value)}" for column, value in pairs)
+                await link.run(f"DELETE FROM {path(now)} WHERE {gone}")
+    await log_routine_rights(link)
+
+
+async def log_routine_rights(link: Link) -> None:
+    """Rights on routines, all of them: on a replica they went when the routines were dropped."""
+    rights = ("mysql", "procs_priv")
+    columns = await _columns(link, rights)
+    async with _as_statements(link):
+        await _say(link, rights, columns, await link.rows(f"SELECT {_as_hex(columns)} FROM {path(rights)}"))
+        await link.run("FLUSH PRIVILEGES")
+
+
+@contextlib.asynccontextmanager
+async def _as_statements(link: Link) -> AsyncIterator[None]:
+    """Log what follows as it is said: as rows it would need the replica to hold the same rows already."""
     await link.run("SET SESSION binlog_format = STATEMENT")
-    for table in SWAPPED_TABLES:
-        before, now = sets.table("saved", table), ("mysql", table)
-        columns = [str(row[0]) for row in await link.rows(f"SHOW COLUMNS FROM {path(now)}")]
-        key = [str(row[4]) for row in await link.rows(f"SHOW KEYS FROM {path(now)} WHERE Key_name = 'PRIMARY'")]
-        for row in await _except(link, columns, now, before):
-            every = ", ".join(quote_name(column) for column in columns)
-            await link.run(f"REPLACE INTO {path(now)} ({every}) VALUES ({', '.join(_literal(value) for value in row)})")
-        for row in await _except(link, key or columns, before, now):
-            pairs = zip(key or columns, row, strict=True)
-            gone = " AND ".join(f"{quote_name(column)} <=> {_literal(value)}" for column, value in pairs)
-            await link.run(f"DELETE FROM {path(now)} WHERE {gone}")
-    await link.run("FLUSH PRIVILEGES")
+    yield
     await link.run("SET SESSION binlog_format = DEFAULT")
+
+
+async def _say(link: Link, table: TablePath, columns: list[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    every = ", ".join(quote_name(column) for column in columns)
+    for row in rows:
+        values = ", ".join(_literal(value) for value in row)
+        await link.run(f"REPLACE INTO {path(table)} ({every}) VALUES ({values})")
+
+
+async def _columns(link: Link, table: TablePath) -> list[str]:
+    return [str(row[0]) for row in await link.rows(f"SHOW COLUMNS FROM {path(table)}")]
 
 
 async def _except(link: Link, columns: list[str], these: TablePath, those: TablePath) -> list[tuple[Any, ...]]:
     """Rows of `these` that are not in `those`, by these columns, each value in hexadecimal."""
     every = ", ".join(quote_name(column) for column in columns)
-    shown = ", ".join(f"HEX(CAST({quote_name(column)} AS CHAR))" for column in columns)
-    return await link.rows(
-        f"SELECT {shown} FROM (SELECT {every} FROM {path(these)} EXCEPT SELECT {every} FROM {path(those)}) difference"
-    )
+    only_these = f"SELECT {every} FROM {path(these)} EXCEPT SELECT {every} FROM {path(those)}"
+    return await link.rows(f"SELECT {_as_hex(columns)} FROM ({only_these}) difference")
 
 
 def _literal(value: str | None) -> str:
     return "NULL" if value is None else f"_utf8mb4 X'{value}'"
+
+
+def _as_hex(columns: list[str]) -> str:
+    return ", ".join(f"HEX(CAST({quote_name(column)} AS CHAR))" for column in columns)

@@ -47,7 +47,7 @@ async def bring_back(link: Link, restore_id: str, kept: Definitions, out: Sequen
     await make_schemas(link, (new[0] for _, new in out))
     back = [(safe, home) for home, safe in safety_moves(restore_id, kept)]
     gone = await _still_to_go(link, out)
-    moves = [*gone, *await _at_origin(link, back)]
+    moves = [*gone, *await at_origin(link, back)]
     if moves:
         await link.run(rename(moves), deadline_s=RENAME_DEADLINE_S)
     belonging = {schema.name for schema in kept.schemas}
@@ -77,7 +77,7 @@ def safety_moves(restore_id: str, present: Definitions) -> list[Move]:
 
 async def move(link: Link, moves: Sequence[Move]) -> None:
     """Rename whatever still stands at its origin, in one statement."""
-    wanted = await _at_origin(link, moves)
+    wanted = await at_origin(link, moves)
     if wanted:
         await link.run(rename(wanted), deadline_s=RENAME_DEADLINE_S)
 
@@ -136,6 +136,12 @@ async def _drop_what_cannot_move(link: Link, present: Definitions) -> None:
 
 
 async def _drop_all_but_tables(link: Link, schema: str) -> None:
+    for statement in await drops_but_tables(link, schema):
+        await link.run(statement)
+
+
+async def drops_but_tables(link: Link, schema: str) -> list[str]:
+    """Statements that drop what a schema holds beside tables."""
     own = text_literal(schema)
     listed = (
         ("TRIGGER", f"SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = {own}"),
@@ -144,12 +150,15 @@ async def _drop_all_but_tables(link: Link, schema: str) -> None:
         ("PROCEDURE", f"SELECT name FROM mysql.proc WHERE db = {own} AND type = 'PROCEDURE'"),
         ("FUNCTION", f"SELECT name FROM mysql.proc WHERE db = {own} AND type = 'FUNCTION'"),
     )
-    for kind, query in listed:
-        for (found,) in await link.rows(query):
-            await link.run(f"DROP {kind} IF EXISTS {quote_table(schema, str(found))}")
+    return [
+        f"DROP {kind} IF EXISTS {quote_table(schema, str(found))}"
+        for kind, query in listed
+        for (found,) in await link.rows(query)
+    ]
 
 
-async def _at_origin(link: Link, moves: Sequence[Move]) -> list[Move]:
+async def at_origin(link: Link, moves: Sequence[Move]) -> list[Move]:
+    """Of these moves those whose table still stands where it comes from."""
     schemas = sorted({old[0] for old, _ in moves})
     standing = {(schema, table) for schema in schemas for table in await tables_of(link, schema)}
     return [(old, new) for old, new in moves if old in standing]
@@ -159,7 +168,7 @@ async def _still_to_go(link: Link, out: Sequence[Move]) -> list[Move]:
     """Of these moves those not made yet. A name that is taken at the destination tells that its move was made: what
     stands at the origin since then is another table."""
     taken = {(schema, table) for schema in {new[0] for _, new in out} for table in await tables_of(link, schema)}
-    return [(old, new) for old, new in await _at_origin(link, out) if new not in taken]
+    return [(old, new) for old, new in await at_origin(link, out) if new not in taken]
 
 
 async def _add_foreign_key(link: Link, key: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ from tidewind.engines.mariadb.restore import names
 from tidewind.engines.mariadb.restore.accounts_of import load_rows
 from tidewind.engines.mariadb.restore.chunk_text import rows_of
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.statements import path
 from tidewind.ports.restore import SnapshotSource
 
 
@@ -23,19 +22,10 @@ async def put_back(link: Link, source: SnapshotSource, restore_id: str) -> list[
 
 
 async def _statistics(link: Link, source: SnapshotSource, held: list[SystemTable], restore_id: str) -> None:
-    """By way of the work schema: the rows of tables that are not there must not come in."""
-    if not held:
-        return
-    staged = {one.name: (names.WORK_SCHEMA, f"{names.tag(restore_id)}_{one.name}") for one in held}
-    for name, stage in staged.items():
-        await link.run(f"CREATE OR REPLACE TABLE {path(stage)} LIKE mysql.{quote_name(name)}")
-    await load_rows(link, source, [(one, staged[one.name]) for one in held], restore_id)
-    for name, stage in staged.items():
-        await link.run(
-            f"REPLACE INTO mysql.{quote_name(name)} SELECT s.* FROM {path(stage)} s "
-            "JOIN information_schema.TABLES t ON t.TABLE_SCHEMA = s.db_name AND t.TABLE_NAME = s.table_name"
-        )
-        await link.run(f"DROP TABLE {path(stage)}")
+    """The rows about what was set aside stay: they followed the rename and follow it back."""
+    if held:
+        wanted = [(one, ("mysql", one.name)) for one in held]
+        await load_rows(link, source, wanted, restore_id, spare=f"db_name LIKE '{names.WORK_SCHEMA}%'")
 
 
 async def _library(link: Link, source: SnapshotSource, held: SystemTable) -> list[str]:

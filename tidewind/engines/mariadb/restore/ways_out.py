@@ -8,14 +8,17 @@ first one is moved out.
 from collections.abc import Mapping, Sequence
 
 from tidewind.domain.manifest import DatabaseObject, Schema
-from tidewind.engines.mariadb.quoting import quote_table
 from tidewind.engines.mariadb.restore import gate, names, position, reading, safeguard, variables
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.connections import end_connections
 from tidewind.engines.mariadb.restore.definitions import Definitions
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.objects import create_objects
-from tidewind.engines.mariadb.restore.replicas import log_account_differences, stop_forgotten_replicas
+from tidewind.engines.mariadb.restore.replicas import (
+    log_account_differences,
+    log_routine_rights,
+    stop_forgotten_replicas,
+)
 from tidewind.engines.mariadb.restore.statements import TablePath
 from tidewind.ports.engine import RestoreScope
 from tidewind.ports.restore import Memory, Opened, SafeguardSource, Source
@@ -60,6 +63,8 @@ async def give_back(link: Link, scope: RestoreScope, source: Source | None, memo
         await _bring_everything_back(link, scope, source, memory)
     async with link.unlogged():
         await sets.swap("saved", "closed")
+    if link.logged:
+        await log_routine_rights(link)
     belt = await memory.get(gate.KEPT_GATE)
     if belt is not None:
         await gate.lift_belt(link, belt)
@@ -98,21 +103,3 @@ def _homes_of_source(source: Source | None) -> dict[TablePath, TablePath]:
         return {}
     kept = Definitions.from_facts(source.kept[safeguard.KEPT_DEFINITIONS])
     return dict(safeguard.safety_moves(source.restore_id, kept))
-
-
-async def hand_written_way_back(link: Link, scope: RestoreScope, memory: Memory) -> tuple[str, ...]:
-    """The statements of the way back as far as names tell what is left of it."""
-    belt = await memory.get(gate.KEPT_GATE) or {}
-    statements: list[str] = []
-    kept = await memory.get(safeguard.KEPT_DEFINITIONS)
-    if kept is not None:
-        definitions = Definitions.from_facts(kept)
-        homes = safeguard.safety_moves(scope.restore_id, definitions)
-        schemas = {schema.name: schema for schema in definitions.schemas}
-        for number, name in enumerate(schemas, start=1):
-            safety = names.safety_schema(scope.restore_id, number)
-            if any(safe[0] == safety for _, safe in homes):
-                statements.append(f"-- the tables of schema {name!r} are in {safety}: rename them back one by one, as")
-                first = next(home for home, safe in homes if safe[0] == safety)
-                statements.append(f"RENAME TABLE {quote_table(safety, first[1])} TO {quote_table(*first)}")
-    return (*statements, *gate.open_by_hand(scope, str(belt.get("init_connect", ""))))

@@ -1,0 +1,85 @@
+"""A restore that can go neither forward nor back stays closed and says how to open it; and that way works."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
+from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, Lab, lab_on
+from tests.integration.mariadb.snapshot_support import client, run
+from tidewind.domain.problems import PREFIX
+from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
+from tidewind.ports.engine import DatabaseError
+
+
+class WayBackFails(MariaDBRestoreEngine):
+    """Verification finds a difference, and then the way back fails as well."""
+
+    @asynccontextmanager
+    async def session(self, *arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        async with super().session(*arguments, **options) as session:
+
+            async def differs(*_: Any) -> None:
+                raise DatabaseError("restore-verification-failed", "table `shop`.`orders` holds 2 rows instead of 3")
+
+            async def fails(*_: Any) -> None:
+                raise DatabaseError("database-full", "no space left on the server")
+
+            session.verify = differs
+            session.give_back = fails
+            yield session
+
+
+@pytest.fixture
+async def lab(mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
+    monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
+    server = await mariadb_factory()
+    async with lab_on(server, tmp_path / "deployment", engine=WayBackFails) as made:
+        await made.enroll()
+        yield made
+
+
+def look(lab: Lab) -> dict[str, Any]:
+    connection = client(lab.server)
+    try:
+        return picture(connection)
+    finally:
+        connection.close()
+
+
+async def test_the_sql_in_the_event_opens_the_cluster_with_its_old_data(lab: Lab) -> None:
+    lab.sql(*SEED)
+    backup = await lab.backup()
+    lab.sql(*OOPS)
+    now = look(lab)
+    ending = await lab.restore(backup)
+    assert ending.event == "tidewind.restore.failed.v1"
+    assert not ending.body.returned
+    assert ending.body.problem.type == PREFIX + "database-full"
+    states = lab.publisher.data_of("tidewind.status.availability.v1")
+    assert states[-1]["state"] == "RestoreFailed"
+    assert states[-1]["open_by_hand"] == list(ending.body.open_by_hand)
+    with pytest.raises(pymysql.err.OperationalError, match=r"locked|denied"):
+        client(lab.server)
+    refused = await lab.decide("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
+    assert refused.problem.type == PREFIX + "restore-blocked"
+
+    by_hand = pymysql.connect(
+        host=lab.server.host,
+        port=lab.server.port,
+        user=SERVICE_LOGIN.user,
+        password=SERVICE_LOGIN.password,
+        charset="utf8mb4",
+        autocommit=True,
+        ssl_disabled=True,
+    )
+    run(by_hand, *(statement for statement in ending.body.open_by_hand if not statement.startswith("--")))
+    by_hand.close()
+    left = differing(now, look(lab))
+    # Collations that routines remember and variables are for the operator to compare, as a comment among them says.
+    assert {name for name in left if not name.startswith("variable")} <= {"routines", "triggers"}, left
+    assert any(statement.startswith("-- global variables") for statement in ending.body.open_by_hand)
