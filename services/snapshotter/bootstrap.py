@@ -4,6 +4,7 @@ from schemas.topics import BACKUPS
 from services.snapshotter.handlers.delete import DeleteBackup
 from services.snapshotter.handlers.enroll import Enroll, Probe, UpdateConnection
 from services.snapshotter.handlers.run import RunBackup, SnapshotTools
+from services.snapshotter.handlers.statuses import StatusKeeper
 from services.snapshotter.handlers.sweep import Sweeper
 from services.snapshotter.handlers.verify import VerifyBackup
 from services.snapshotter.settings import SnapshotterSettings
@@ -59,6 +60,16 @@ async def _assemble(platform: Platform) -> None:
         )
     )
     sweeper = Sweeper(tools, service.ledger, platform.publisher, service.composer, service.owns)
+    keeper = StatusKeeper(
+        service.registry,
+        service.catalogue,
+        publisher=platform.publisher,
+        composer=service.composer,
+        view=platform.view,
+        clock=platform.clock,
+        owns=service.owns,
+        every_s=settings.statuses_every_s,
+    )
     consumer = Consumer(
         platform.connection,
         platform.publisher,
@@ -71,4 +82,5 @@ async def _assemble(platform: Platform) -> None:
     platform.host.add("consumer", consumer.run)
     platform.host.add("takeover", service.take_over)
     platform.host.add("sweeper", sweeper.run)
+    platform.host.add("statuses", keeper.run)
     platform.host.on_close("jobs", lambda: service.stop(platform.service.stop_deadline_s))

@@ -17,6 +17,7 @@ class SnapshotterSettings(BaseSettings):
     preflight_timeout_s: float = Field(default=15.0, gt=0)
     delete_grace_s: float = Field(default=5.0, ge=0)
     sweep_every_s: float = Field(default=600.0, gt=0)
+    statuses_every_s: float = Field(default=30.0, gt=0)
     allow_manual_backups: bool = False
 
     @property

@@ -130,6 +130,7 @@ class Deployment:
                 "TIDEWIND_DELETE_GRACE_S": "0.2",
                 "TIDEWIND_ALLOW_MANUAL_BACKUPS": "true",
                 "TIDEWIND_TICK_S": "1",
+                "TIDEWIND_STATUSES_EVERY_S": "1",
             }
             | (store or {})
             | (extra or {})

@@ -180,6 +180,8 @@ class Tombstone(Record):
     job_id: JobId
     cause: Literal["manual", "retention"]
     marked_at: AwareDatetime
+    outcome: BackupOutcome | None = None
+    """What was deleted: for a week its status still says so."""
 
 
 class Pin(Record):

@@ -10,7 +10,8 @@ from schemas.commands import BackupDelete
 from schemas.events import BackupDeleted
 from schemas.replies import Problem
 from services.snapshotter.handlers.enroll import command_failed
-from services.snapshotter.handlers.run import SnapshotTools, backup_status
+from services.snapshotter.handlers.run import SnapshotTools
+from services.snapshotter.handlers.statuses import backup_status
 from services.snapshotter.rules.deletes import clocks_agree, refuse_delete, window_after
 from tidewind.domain import keys
 from tidewind.domain.catalogue import CatalogueEntry
@@ -52,7 +53,14 @@ class DeleteBackup:
         tools = self._tools
         command = command_of(context.job, BackupDelete)
         cluster, backup = command.cluster_id, command.backup_id
-        mark = Tombstone(backup_id=backup, job_id=context.job.job_id, cause=command.cause, marked_at=tools.clock.now())
+        entry = await tools.catalogue.backup(cluster, backup)
+        mark = Tombstone(
+            outcome=entry.outcome if entry else None,
+            backup_id=backup,
+            job_id=context.job.job_id,
+            cause=command.cause,
+            marked_at=tools.clock.now(),
+        )
         if not await tools.store.put_if_absent(keys.tombstone(cluster, backup), mark.to_bytes()):
             standing = await tools.catalogue.tombstone(cluster, backup)
             if standing is not None and standing.job_id != context.job.job_id:
@@ -65,7 +73,6 @@ class DeleteBackup:
         if skew is not None:
             await tools.store.delete([keys.tombstone(cluster, backup)])
             raise Refused(skew)
-        entry = await tools.catalogue.backup(cluster, backup)
         freed = await self._remove(context, entry, cluster, backup) if entry is not None else 0
         return Ending(
             event="tidewind.backup.deleted.v1",
@@ -87,7 +94,7 @@ class DeleteBackup:
         registered = await tools.registry.newest(cluster)
         retention = registered.setting.retention_days if registered else 7
         outcome = entry.outcome
-        context.status("backup", backup_status(outcome, retention, tools.clock, state="deleting"), entity=backup)
+        context.status("backup", backup_status(outcome, retention, tools.clock.now(), state="deleting"), entity=backup)
         await tools.clock.sleep(tools.settings.delete_grace_s)
         await context.check_lease()
         freed = 0
@@ -103,7 +110,7 @@ class DeleteBackup:
         await tools.store.delete(batch)
         await tools.store.delete([keys.outcome(cluster, backup)])
         ended = "expired" if command_of(context.job, BackupDelete).cause == "retention" else "deleted"
-        context.status("backup", backup_status(outcome, retention, tools.clock, state=ended), entity=backup)
+        context.status("backup", backup_status(outcome, retention, tools.clock.now(), state=ended), entity=backup)
         return freed
 
     async def _pins_in_force(self, cluster: str) -> list[Pin]:

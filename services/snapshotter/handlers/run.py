@@ -20,6 +20,7 @@ from schemas.replies import Problem
 from schemas.status import BackupStatus
 from services.snapshotter.handlers.connection import connection
 from services.snapshotter.handlers.manifests import manifest_of, write_manifest
+from services.snapshotter.handlers.statuses import backup_status
 from services.snapshotter.rules.attempts import after_failure, attempt_number
 from services.snapshotter.rules.sanity import suspicions
 from services.snapshotter.settings import SnapshotterSettings
@@ -306,7 +307,7 @@ class _BackupJob:
     async def _announce(self, outcome: BackupOutcome) -> Ending:
         entry = await self._tools.registry.newest(self._cluster)
         retention = entry.setting.retention_days if entry else 7
-        self._context.status("backup", backup_status(outcome, retention, self._tools.clock), entity=self._backup)
+        self._context.status("backup", backup_status(outcome, retention, self._tools.clock.now()), entity=self._backup)
         if outcome.result == "failed":
             why = outcome.problem or problem("internal-error", "the backup failed without a reason")
             return _failed_ending(self._context, self._command, outcome.attempt, why)
@@ -350,32 +351,6 @@ class _BackupJob:
             ),
             entity=self._backup,
         )
-
-
-def backup_status(outcome: BackupOutcome, retention_days: int, clock: Clock, **changes: Any) -> BackupStatus:
-    """The public state of a backup that has an outcome."""
-    facts = {
-        "cluster_id": outcome.cluster_id,
-        "at": clock.now(),
-        "backup_id": outcome.backup_id,
-        "cause": outcome.cause,
-        "slot_date": outcome.slot_date,
-        "state": outcome.result,
-        "listed": outcome.listed,
-        "attempt": outcome.attempt,
-        "started_at": outcome.started_at,
-        "snapshot_time": outcome.snapshot_time,
-        "position": outcome.position,
-        "timeline": outcome.timeline,
-        "tables": outcome.tables,
-        "rows": outcome.rows,
-        "stored_bytes": outcome.stored_bytes,
-        "row_bytes": outcome.row_bytes,
-        "expires_at": expires_at(outcome, retention_days),
-        "suspect": outcome.suspect,
-        "problem": outcome.problem,
-    }
-    return BackupStatus.model_validate(facts | changes)
 
 
 def _facts(context: JobContext, command: BackupRun) -> dict[str, Any]:

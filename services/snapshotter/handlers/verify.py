@@ -9,7 +9,8 @@ from schemas.commands import BackupVerify
 from schemas.events import BackupDamaged, BackupVerified
 from schemas.replies import Problem
 from services.snapshotter.handlers.enroll import command_failed
-from services.snapshotter.handlers.run import SnapshotTools, backup_status
+from services.snapshotter.handlers.run import SnapshotTools
+from services.snapshotter.handlers.statuses import backup_status
 from tidewind.domain import keys
 from tidewind.domain.manifest import MANIFEST_FORMAT, Manifest
 from tidewind.domain.problems import problem, refused
@@ -65,7 +66,9 @@ class VerifyBackup:
         retention = entry.setting.retention_days if entry else 7
         context.status(
             "backup",
-            backup_status(outcome, retention, tools.clock, verified_at=record.verified_at, damaged=bool(found.damaged)),
+            backup_status(
+                outcome, retention, tools.clock.now(), verified_at=record.verified_at, damaged=bool(found.damaged)
+            ),
             entity=outcome.backup_id,
         )
         return self._ending(context, outcome, found, round((tools.clock.monotonic() - started) * 1000))

@@ -48,7 +48,7 @@ CREATE TABLE past_split (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING PARTI
   (PARTITION old HISTORY, PARTITION now CURRENT);
 CREATE TABLE during (id INT, s DATE, e DATE, PERIOD FOR p (s, e), PRIMARY KEY (id, p WITHOUT OVERLAPS));
 CREATE TABLE odd_defaults (id INT PRIMARY KEY, b VARBINARY(6) DEFAULT X'FF005C27', l CHAR(3) CHARACTER SET latin1
-  DEFAULT 'é\\\\', z DATETIME DEFAULT '0000-00-00 00:00:00', e ENUM('é', 'it''s') DEFAULT 'é' COMMENT 'a\\\\b''c');
+  DEFAULT 'é\\\\', face VARCHAR(9) DEFAULT '😀?', z DATETIME DEFAULT '0000-00-00 00:00:00', e ENUM('é', 'it''s') DEFAULT 'é' COMMENT 'a\\\\b''c');
 CREATE TABLE `a``b "c" \\\\d
 e` (`co``l 1` INT PRIMARY KEY, `%s` INT, `漢` INT);
 CREATE TABLE `we``ird ../name`.t (id INT PRIMARY KEY, r INT, KEY (r));
@@ -154,9 +154,15 @@ async def test_all_objects(mariadb_factory: Callable[..., Awaitable[Any]], tmp_p
     connection = client(source)
     assert [entry.name for entry in content.objects if entry.attributes.get("broken")] == ["broken"]
     run(connection, "XA ROLLBACK 'x1', 'b', 3", "DROP VIEW shop.broken")
+    connection.close()
     await load(content, store, target)
     assert difference(source, target) == []
 
+    connection = client(target)
+    assert rows(connection, "SELECT HEX(DEFAULT(face)), HEX(DEFAULT(b)) FROM shop.odd_defaults") == [
+        ("F09F98803F", "FF005C27")
+    ]
+    connection.close()
     tables = {(table.schema_name, table.name): table for table in content.tables}
     assert tables["shop", "keyless"].keyless
     assert tables["shop", "past"].attributes["versioned"]
@@ -179,6 +185,7 @@ async def test_all_objects(mariadb_factory: Callable[..., Awaitable[Any]], tmp_p
     texts = await chunk_texts(content, store)
     accounts = b"".join(texts[number] for number in system["global_priv"].chunks)
     assert b"reporting" in accounts
+    connection = client(source)
     assert [row[0] for row in rows(connection, "SHOW TABLES FROM mysql") if rule_of(row[0]) is None] == []
     connection.close()
 

@@ -107,14 +107,15 @@ async def test_unsuitable_servers(mariadb_factory: Callable[..., Awaitable[Any]]
         "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1, MASTER_USER = 'x'",
         "CREATE DATABASE tidewind",
         "CREATE DATABASE far",
-        "INSTALL SONAME 'ha_federatedx'",
-        "CREATE TABLE far.away (id INT) ENGINE=FEDERATED CONNECTION='mysql://u:p@127.0.0.1:1/d/t'",
+        "INSTALL SONAME 'ha_sphinx'",
+        "CREATE TABLE far.away (id BIGINT UNSIGNED NOT NULL, weight INT NOT NULL, query VARCHAR(3072) NOT NULL,"
+        " INDEX (query)) ENGINE=SPHINX CONNECTION='sphinx://127.0.0.1:1/x'",
     )
     connection.close()
     seen = await ENGINE.preflight(address_of(server), login_of(server), None)
     errors = " ".join(of_level(seen.findings, "error"))
     assert "is itself a replica" in errors
-    assert "`far`.`away` has engine FEDERATED" in errors
+    assert "`far`.`away` has engine SPHINX" in errors
     assert "a schema named `tidewind` exists" in errors
     warnings = " ".join(of_level(seen.findings, "warn"))
     for name in ("binlog_format", "gtid_strict_mode", "binlog_row_image", "sync_binlog"):
@@ -127,7 +128,10 @@ async def test_tls(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server = await mariadb_factory(options=(*certificates.mariadb_options(), "--require-secure-transport=ON"))
+    server = await mariadb_factory(options=certificates.mariadb_options())
+    connection = client(server)
+    run(connection, "ALTER USER 'root'@'127.0.0.1' REQUIRE SSL", "ALTER USER 'root'@'localhost' REQUIRE SSL")
+    connection.close()
     monkeypatch.setenv("TIDEWIND_TEST_CA", certificates.ca.read_text())
 
     def address(tls: DatabaseTls | None) -> Address:

@@ -6,7 +6,7 @@ altered meanwhile. Neither is part of a transaction: the server's catalogue has 
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,8 +20,10 @@ from tidewind.engines.mariadb.columns import (
 )
 from tidewind.engines.mariadb.connection import Control
 from tidewind.engines.mariadb.definition import Identity, identity
+from tidewind.engines.mariadb.definition_text import with_true_defaults
 from tidewind.engines.mariadb.failures import code_of
 from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literals
+from tidewind.engines.mariadb.server import HISTORY_INSERT, version_of
 from tidewind.ports.engine import DatabaseError
 
 RESERVED_SCHEMA: Final = "tidewind"
@@ -34,6 +36,7 @@ WITHOUT_TRANSACTIONS: Final = frozenset({"MyISAM", "Aria", "MEMORY", "CSV", "ARC
 WITHOUT_ROWS: Final = frozenset({"BLACKHOLE", "MRG_MyISAM"})
 """Kept as definitions: the one holds no rows, the other shows those of tables that are kept themselves."""
 
+_WIDE_CHARSETS: Final = {"utf8mb4": "utf-8", "utf16": "utf-16-be", "utf16le": "utf-16-le", "utf32": "utf-32-be"}
 _SCHEMA_SECONDS: Final = 300.0
 _GONE: Final = frozenset({1049, 1146})
 
@@ -151,6 +154,7 @@ async def read_schemas(control: Control, excluded_schemas: Sequence[str]) -> tup
 async def read_catalogue(control: Control, excluded_schemas: Sequence[str]) -> Catalogue:
     """Everything about the tables. Tables dropped while we look are left out: the second look will notice.
     Raises DatabaseError."""
+    takes_history = version_of(control.server_version)[:2] >= HISTORY_INSERT
     taken_at = await server_now(control)
     schemas = await read_schemas(control, excluded_schemas)
     listed = await listing(control, excluded_schemas)
@@ -165,17 +169,18 @@ async def read_catalogue(control: Control, excluded_schemas: Sequence[str]) -> C
         path = (entry.schema, entry.name)
         try:
             create = await show_create_table(control, *path)
+            hidden = await _hidden_defaults(control, path, columns[path])
         except DatabaseError as error:
             if code_of(error) in _GONE:
                 continue
             unsupported.append(f"table {quote_table(*path)}: its definition cannot be read: {error.detail}")
             continue
         facts = _table(entry, create, columns[path], keys.get(path), partitions.get(path, ()))
-        reason = _refusal(facts, columns[path])
+        reason = _refusal(facts, columns[path], takes_history)
         if reason:
             unsupported.append(f"table {quote_table(*path)}: {reason}")
         else:
-            tables.append(facts)
+            tables.append(replace(facts, create=with_true_defaults(create, hidden)) if hidden else facts)
     return Catalogue(
         schemas=schemas,
         tables=tuple(tables),
@@ -217,8 +222,27 @@ def _table(
     )
 
 
-def _refusal(table: TableFacts, columns: Sequence[ColumnFacts]) -> str | None:
+async def _hidden_defaults(control: Control, path: tuple[str, str], columns: Sequence[ColumnFacts]) -> dict[str, bytes]:
+    """Defaults with characters above the basic plane, which every description of the table shows as '?'."""
+    doubtful = [c for c in columns if c.charset in _WIDE_CHARSETS and c.default is not None and "?" in c.default]
+    if not doubtful:
+        return {}
+    wanted = ", ".join(f"HEX(DEFAULT(t.{quote_name(column.name)}))" for column in doubtful)
+    rows = await control.rows(f"SELECT {wanted} FROM (SELECT 1) one LEFT JOIN {quote_table(*path)} t ON FALSE")
+    true = {column.name: bytes.fromhex(value) for column, value in zip(doubtful, rows[0], strict=True) if value}
+    shown = {column.name: column for column in doubtful}
+    return {name: value for name, value in true.items() if _above_basic_plane(value, str(shown[name].charset))}
+
+
+def _above_basic_plane(value: bytes, charset: str) -> bool:
+    text = value.decode(_WIDE_CHARSETS[charset], "replace")
+    return any(ord(ch) > 0xFFFF for ch in text)
+
+
+def _refusal(table: TableFacts, columns: Sequence[ColumnFacts], takes_history: bool) -> str | None:
     """Why a table cannot be kept, None if it can."""
+    if table.versioned and not takes_history:
+        return "it is system-versioned, and this release of MariaDB does not take history back (10.11 does)"
     if table.engine not in TRANSACTIONAL | WITHOUT_TRANSACTIONS | WITHOUT_ROWS:
         return f"its rows are not in this server's own storage (engine {table.engine or 'unknown'})"
     if table.versioned and any(is_period(c) and c.data_type.lower() == "bigint" for c in columns):
@@ -229,13 +253,13 @@ def _refusal(table: TableFacts, columns: Sequence[ColumnFacts]) -> str | None:
 async def _columns(control: Control, excluded_schemas: Sequence[str]) -> dict[tuple[str, str], list[ColumnFacts]]:
     rows = await control.rows(
         "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME,"
-        " GENERATION_EXPRESSION FROM information_schema.COLUMNS"
+        " GENERATION_EXPRESSION, COLUMN_DEFAULT FROM information_schema.COLUMNS"
         f" WHERE TABLE_SCHEMA NOT IN ({text_literals(excluded_schemas)})"
         " ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION",
         deadline_s=_SCHEMA_SECONDS,
     )
     found: dict[tuple[str, str], list[ColumnFacts]] = defaultdict(list)
-    for schema, table, name, data_type, column_type, charset, collation, generation in rows:
+    for schema, table, name, data_type, column_type, charset, collation, generation, default in rows:
         found[schema, table].append(
             ColumnFacts(
                 name=name,
@@ -244,6 +268,7 @@ async def _columns(control: Control, excluded_schemas: Sequence[str]) -> dict[tu
                 charset=charset,
                 collation=collation,
                 generation=generation,
+                default=default,
             )
         )
     return found

@@ -41,7 +41,8 @@ _REAL_WITH_DIGITS: Final = re.compile(r"(?:double|real)(?: precision)?\(", re.IG
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnFacts:
-    """A column as information_schema.COLUMNS describes it. `generation` is its GENERATION_EXPRESSION."""
+    """A column as information_schema.COLUMNS describes it. `generation` is its GENERATION_EXPRESSION, `default` the text
+    of its default."""
 
     name: str
     data_type: str
@@ -49,6 +50,7 @@ class ColumnFacts:
     charset: str | None
     collation: str | None
     generation: str | None
+    default: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

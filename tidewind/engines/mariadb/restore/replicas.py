@@ -14,9 +14,10 @@ from tidewind.engines.mariadb.quoting import quote_name, text_literal
 from tidewind.engines.mariadb.restore import names
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
+from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES
 from tidewind.engines.mariadb.restore.statements import TablePath, path
 
+_NOBODY = "'tidewind.invalid', 'tidewind'"
 SENTINEL = (names.WORK_SCHEMA, "this_server_was_restored_without_its_replicas")
 
 
@@ -33,15 +34,12 @@ async def log_account_differences(link: Link, sets: AccountSets) -> None:
     """Say, as statements, what changed between the accounts of before the gate and the present ones. Each statement
     leads to the same rows wherever it runs, here included, where it changes nothing."""
     async with _as_statements(link):
-        for table in SWAPPED_TABLES:
+        for table in ACCOUNT_TABLES:
             before, now = sets.table("saved", table), ("mysql", table)
             columns = await _columns(link, now)
             await _say(link, now, columns, await _except(link, columns, now, before))
             key = [str(row[4]) for row in await link.rows(f"SHOW KEYS FROM {path(now)} WHERE Key_name = 'PRIMARY'")]
-            for row in await _except(link, key or columns, before, now):
-                pairs = zip(key or columns, row, strict=True)
-                gone = " AND ".join(f"{quote_name(column)} <=> {_literal(value)}" for column, value in pairs)
-                await link.run(f"DELETE FROM {path(now)} WHERE {gone}")
+            await _unsay(link, now, key or columns, await _except(link, key or columns, before, now))
     await log_routine_rights(link)
 
 
@@ -67,6 +65,20 @@ async def _say(link: Link, table: TablePath, columns: list[str], rows: Sequence[
     for row in rows:
         values = ", ".join(_literal(value) for value in row)
         await link.run(f"REPLACE INTO {path(table)} ({every}) VALUES ({values})")
+
+
+async def _unsay(link: Link, table: TablePath, columns: list[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """A DELETE from a table that is empty here is not logged, so it is not empty meanwhile."""
+    if not rows:
+        return
+    async with link.unlogged():
+        await link.run(f"INSERT IGNORE INTO {path(table)} (Host, User) VALUES ({_NOBODY})")
+    for row in rows:
+        pairs = zip(columns, row, strict=True)
+        gone = " AND ".join(f"{quote_name(column)} <=> {_literal(value)}" for column, value in pairs)
+        await link.run(f"DELETE FROM {path(table)} WHERE {gone}")
+    async with link.unlogged():
+        await link.run(f"DELETE FROM {path(table)} WHERE (Host, User) = ({_NOBODY})")
 
 
 async def _columns(link: Link, table: TablePath) -> list[str]:

@@ -1,0 +1,134 @@
+"""The public state of every backup, from the store alone; published again where the status topic says something else.
+
+The topic is an image of the catalogue. It can be lost, it can lag behind a crash between an outcome and its status, and
+a changed retention changes when each backup expires: so after every assignment, and now and then, each backup's status
+is computed anew and published if it differs.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from schemas import topics
+from schemas.status import BackupStatus
+from tidewind.domain.catalogue import CatalogueEntry, expires_at
+from tidewind.domain.records import BackupOutcome, Tombstone
+from tidewind.ports.bus import Publisher, StatusView
+from tidewind.ports.clock import Clock
+from tidewind.ports.store import StoreError
+from tidewind.runtime.catalogue import Catalogue
+from tidewind.runtime.outbox import Composer, body_of
+from tidewind.runtime.registry import Registry
+
+log = structlog.get_logger()
+
+_NOT_STATE = frozenset({"revision", "at"})
+
+
+def backup_status(outcome: BackupOutcome, retention_days: int, now: datetime, **changes: Any) -> BackupStatus:
+    """The public state of a backup that has an outcome."""
+    facts = {
+        "cluster_id": outcome.cluster_id,
+        "at": now,
+        "backup_id": outcome.backup_id,
+        "cause": outcome.cause,
+        "slot_date": outcome.slot_date,
+        "state": outcome.result,
+        "listed": outcome.listed,
+        "attempt": outcome.attempt,
+        "started_at": outcome.started_at,
+        "snapshot_time": outcome.snapshot_time,
+        "position": outcome.position,
+        "timeline": outcome.timeline,
+        "tables": outcome.tables,
+        "rows": outcome.rows,
+        "stored_bytes": outcome.stored_bytes,
+        "row_bytes": outcome.row_bytes,
+        "expires_at": expires_at(outcome, retention_days),
+        "suspect": outcome.suspect,
+        "problem": outcome.problem,
+    }
+    return BackupStatus.model_validate(facts | changes)
+
+
+def status_of(entry: CatalogueEntry, retention_days: int, now: datetime) -> BackupStatus:
+    """The state of a backup that has an outcome, with what its newest verification found."""
+    changes: dict[str, Any] = {}
+    if entry.verification is not None:
+        changes = {"verified_at": entry.verification.verified_at, "damaged": entry.damaged}
+    if entry.tombstone is not None:
+        changes["state"] = "deleting"
+    return backup_status(entry.outcome, retention_days, now, **changes)
+
+
+def status_of_deleted(mark: Tombstone, retention_days: int, now: datetime) -> BackupStatus | None:
+    """The state of a backup that is gone; None if the tombstone does not know what it was."""
+    if mark.outcome is None:
+        return None
+    state = "expired" if mark.cause == "retention" else "deleted"
+    return backup_status(mark.outcome, retention_days, now, state=state)
+
+
+class StatusKeeper:
+    """`owns` tells whether this instance takes in a cluster's commands."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        catalogue: Catalogue,
+        *,
+        publisher: Publisher,
+        composer: Composer,
+        view: StatusView,
+        clock: Clock,
+        owns: Callable[[str], bool],
+        every_s: float,
+    ) -> None:
+        self._registry = registry
+        self._catalogue = catalogue
+        self._publisher = publisher
+        self._composer = composer
+        self._view = view
+        self._clock = clock
+        self._owns = owns
+        self._every_s = every_s
+
+    async def run(self) -> None:
+        """Compare and publish until cancelled."""
+        while True:
+            if self._view.caught_up():
+                try:
+                    await self.publish_differences()
+                except StoreError as error:
+                    log.warning("statuses could not be compared", action="statuses-failed", error=str(error))
+            await self._clock.sleep(self._every_s)
+
+    async def publish_differences(self) -> int:
+        """How many statuses were published."""
+        published = 0
+        async for cluster in self._registry.clusters():
+            if not self._owns(cluster.cluster_id):
+                continue
+            retention, now = cluster.setting.retention_days, self._clock.now()
+            entries = await self._catalogue.backups(cluster.cluster_id)
+            statuses = [status_of(entry, retention, now) for entry in entries]
+            present = {entry.backup_id for entry in entries}
+            for backup, mark in (await self._catalogue.tombstones(cluster.cluster_id)).items():
+                gone = status_of_deleted(mark, retention, now) if backup not in present else None
+                if gone is not None:
+                    statuses.append(gone)
+            published += sum(self._publish(status) for status in statuses)
+        return published
+
+    def _publish(self, status: BackupStatus) -> bool:
+        known = self._view.get(f"backup/{status.cluster_id}/{status.backup_id}")
+        if known is not None and _state(known) == _state(body_of(status)):
+            return False
+        self._publisher.post(topics.STATUS, self._composer.status("backup", status, entity=status.backup_id))
+        return True
+
+
+def _state(body: Any) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in _NOT_STATE}

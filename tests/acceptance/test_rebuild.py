@@ -1,0 +1,82 @@
+"""All topics lost: what the services say afterwards, from the store alone, is what they said before."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import CLUSTER, ProtectedShop
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.plain_client import PlainClient
+from tests.servers.kafka_server import KafkaServer
+
+KINDS = ("cluster", "setting", "backup", "availability")
+VOLATILE = frozenset({"revision", "at", "next_backup_at"})
+
+
+def states(client: PlainClient) -> dict[str, dict[str, Any]]:
+    """The newest state of every key of the kinds that the store can rebuild."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in client.seen["status"]:
+        if record["key"].split("/")[0] in KINDS:
+            found[record["key"]] = record["data"]
+    return {
+        key: {name: value for name, value in data.items() if name not in VOLATILE}
+        for key, data in found.items()
+        if data is not None
+    }
+
+
+def days_kept(data: dict[str, Any]) -> int | None:
+    """How long a backup's status says it is kept."""
+    if data.get("expires_at") is None:
+        return None
+    return (datetime.fromisoformat(data["expires_at"]) - datetime.fromisoformat(data["snapshot_time"])).days
+
+
+@pytest.mark.timeout(200)
+async def test_status_topics_are_rebuilt_from_the_store(
+    protected: ProtectedShop, kafka_factory: Callable[[], Awaitable[KafkaServer]]
+) -> None:
+    first = await protected.backup()
+    second = await protected.backup()
+    await protected.done("commands", "backup.verify", {"backup_id": second})
+    await protected.done("commands", "backup-setting.set", {"backup_time": "03:30", "retention_days": 30})
+    await protected.client.wait_status(f"setting/{CLUSTER}", lambda data: data["setting"]["retention_days"] == 30)
+    for backup in (first, second):
+        await protected.client.wait_status(f"backup/{CLUSTER}/{backup}", lambda data: days_kept(data) == 30)
+    message_id = await protected.client.send("commands", "tidewind.backup.run.v1", {"cluster_id": CLUSTER})
+    answered = await protected.client.reply(message_id)
+    ended = await protected.client.terminal(answered["job_id"])
+    before = states(protected.client)
+    for process in protected.deployment.processes:
+        if process.running:
+            await process.stop()
+
+    broker = await kafka_factory()
+    old = protected.deployment
+    again = Deployment(old.directory.parent / "again", broker.address)
+    again.environment |= {
+        name: value
+        for name, value in old.environment.items()
+        if name.startswith(("TIDEWIND_STORE", "TIDEWIND_KEYRING", "TEST_", "SHOP_"))
+    }
+    try:
+        await again.make_topics()
+        await again.start()
+        async with PlainClient(broker.address, again.prefix) as client:
+            for key, data in before.items():
+                wanted = data.get("state")
+                await client.wait_status(key, lambda found, wanted=wanted: found.get("state") == wanted)
+            rebuilt = states(client)
+            for key, data in before.items():
+                assert rebuilt[key] == data, key
+            # A job of the lost topics still has its answer and its end.
+            await client.send("commands", "tidewind.backup.run.v1", {"cluster_id": CLUSTER}, message_id=message_id)
+            assert await client.reply(message_id) == answered
+            assert await client.terminal(answered["job_id"]) == ended
+    finally:
+        print(again.logs())
+        await again.close()
+        await old.start()
