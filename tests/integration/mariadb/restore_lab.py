@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from schemas.commands import COMMANDS, Endpoint
+from schemas.commands import COMMANDS
 from schemas.envelope import Message
 from schemas.topics import Topic
 from services.restorer.bootstrap import mint_with
@@ -342,6 +342,3 @@ async def lab_on(
         kinds: tuple[JobKind, ...] = (RequestRestore(tools), UndoRestore(tools), CancelRestore(tools))
         lab.kinds = {kind.command: kind for kind in kinds}
         yield lab
-
-
-__all__ = ["CLUSTER", "MINT", "SERVICE_LOGIN", "Endpoint", "Lab", "lab_on"]

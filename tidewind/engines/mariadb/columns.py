@@ -41,8 +41,8 @@ _REAL_WITH_DIGITS: Final = re.compile(r"(?:double|real)(?: precision)?\(", re.IG
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnFacts:
-    """A column as information_schema.COLUMNS describes it. `generation` is its GENERATION_EXPRESSION, `default` the text
-    of its default."""
+    """A column as information_schema.COLUMNS describes it. `generation` is its GENERATION_EXPRESSION, `default` its
+    COLUMN_DEFAULT."""
 
     name: str
     data_type: str
