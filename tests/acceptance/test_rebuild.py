@@ -71,7 +71,8 @@ async def test_status_topics_are_rebuilt_from_the_store(
                 await client.wait_status(key, lambda found, wanted=wanted: found.get("state") == wanted)
             rebuilt = states(client)
             for key, data in before.items():
-                assert rebuilt[key] == data, key
+                history = [record["data"] for record in protected.client.seen["status"] if record["key"] == key]
+                assert rebuilt[key] == data, history
             # A job of the lost topics still has its answer and its end.
             await client.send("commands", "tidewind.backup.run.v1", {"cluster_id": CLUSTER}, message_id=message_id)
             assert await client.reply(message_id) == answered

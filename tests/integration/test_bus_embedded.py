@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.topics import BACKUPS, COMMANDS, DEAD_LETTERS, STATUS, TOPICS
+from schemas.topics import COMMANDS, DEAD_LETTERS, STATUS, TOPICS
 from tests.integration.bus_support import CLOCK, Recorder, connection, eventually, message, read_all, running
 from tidewind.bus.admin import TopicAdmin
 from tidewind.bus.consumer import Consumer, ConsumerRules
@@ -45,18 +45,6 @@ async def test_publishing_consuming_status_dead_letters_and_waiting_work(link):
         await client.close()
     assert len(await DeadLetterBox(link, publisher, CLOCK).letters()) == 1
     assert len(await read_all(link, DEAD_LETTERS)) == 1
-    await publisher.close()
-
-
-async def test_a_consumer_that_leaves_is_followed_by_another(link):
-    publisher = KafkaPublisher(link)
-    await publisher.start()
-    for number in range(2):
-        recorder = Recorder()
-        async with running(Consumer(link, publisher, ConsumerRules(group="g"), {BACKUPS: recorder}, clock=CLOCK)):
-            await publisher.send(BACKUPS, message("shop", number))
-            await eventually(lambda recorder=recorder: len(recorder.messages) > 0, within_s=30)
-        assert recorder.numbers("shop") == [number]
     await publisher.close()
 
 

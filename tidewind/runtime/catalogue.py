@@ -14,7 +14,8 @@ class Catalogue:
         self._outcomes: dict[str, BackupOutcome] = {}
 
     async def backup(self, cluster: str, backup: str) -> CatalogueEntry | None:
-        """One backup, or None if it has no outcome."""
+        """One backup, or None if it has no outcome (any more: the store is asked, not memory)."""
+        self._outcomes.pop(keys.outcome(cluster, backup), None)
         try:
             outcome = await self._outcome(keys.outcome(cluster, backup))
         except ObjectMissing:
@@ -51,9 +52,10 @@ class Catalogue:
             return None
 
     async def tombstones(self, cluster: str) -> dict[str, Tombstone]:
-        found = [entry.key async for entry in self._store.list(f"{keys.TOMBSTONES}{cluster}/")]
-        marks = [parse(Tombstone, await self._store.get(key)) for key in found]
-        return {mark.backup_id: mark for mark in marks}
+        prefix = f"{keys.TOMBSTONES}{cluster}/"
+        found = [entry.key.removeprefix(prefix).removesuffix(".json") async for entry in self._store.list(prefix)]
+        marks = [await self.tombstone(cluster, backup) for backup in found]
+        return {mark.backup_id: mark for mark in marks if mark is not None}
 
     async def pins(self, cluster: str) -> list[Pin]:
         """Every pin, void ones too: a pin is void once its job has a terminal record."""

@@ -69,7 +69,7 @@ class JobRunner:
 
     def start(self, job: Accepted) -> None:
         """Begin an accepted job that nobody has worked on. If somebody has, the takeover rules decide instead."""
-        if not self._stopping and job.job_id not in self._running:
+        if not self._stopping and job.rejected is None and job.job_id not in self._running:
             self._spawn(job, None)
 
     def running(self) -> frozenset[str]:
@@ -110,14 +110,27 @@ class JobRunner:
                 continue
             if job_id in self._running or self._stopping:
                 continue
-            job = await self._ledger.accepted(cluster, job_id)
-            if job is None:
-                continue
-            terminal = await self._ledger.terminal(cluster, job_id)
-            if terminal is not None:
-                await self._publish_end(job, terminal)
-            else:
-                await self._consider(job)
+            try:
+                await self._look_at(cluster, job_id)
+            except (StoreUnavailable, BusUnavailable):
+                raise
+            except Exception:
+                # One damaged record must not keep the jobs listed after it from being taken over.
+                log.exception("a job cannot be looked at", action="takeover-failed", job=job_id, cluster=cluster)
+
+    async def _look_at(self, cluster: str, job_id: str) -> None:
+        job = await self._ledger.accepted(cluster, job_id)
+        if job is None:
+            return
+        if job.rejected is not None:
+            # The marker of a first delivery that got no further; the answer that stands is no.
+            await self._ledger.close(self._service, cluster, job_id)
+            return
+        terminal = await self._ledger.terminal(cluster, job_id)
+        if terminal is not None:
+            self._spawn_end(job, terminal)
+        else:
+            await self._consider(job)
 
     async def _consider(self, job: Accepted) -> None:
         epoch = await self._ledger.newest_epoch(job.cluster_id, job.job_id)
@@ -134,8 +147,14 @@ class JobRunner:
         self._running[job.job_id] = task
         task.add_done_callback(lambda done: self._ended(job, done))
 
+    def _spawn_end(self, job: Accepted, terminal: Terminal) -> None:
+        task = asyncio.create_task(self._publish_end(job, terminal), name=f"end of {job.job_id}")
+        self._running[job.job_id] = task
+        task.add_done_callback(lambda done: self._ended(job, done))
+
     def _ended(self, job: Accepted, task: "asyncio.Task[None]") -> None:
-        self._running.pop(job.job_id, None)
+        if self._running.get(job.job_id) is task:
+            del self._running[job.job_id]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a job's task died", action="job-died", job=job.job_id, exc_info=error)
             self._look_again.set()

@@ -99,6 +99,10 @@ class Ledger:
     async def terminal(self, cluster: str, job: str) -> Terminal | None:
         return await self._read(keys.job(cluster, job, "terminal.json"), Terminal)
 
+    async def ended(self, cluster: str, job: str) -> bool:
+        """Whether a job is over: it has its end, or was forgotten long after it. Locks and pins are void then."""
+        return await self.terminal(cluster, job) is not None or await self.accepted(cluster, job) is None
+
     async def close(self, service: str, cluster: str, job: str) -> None:
         """Take the marker away: the terminal event has been acknowledged."""
         await self._store.delete([keys.job_open(service, cluster, job)])

@@ -39,11 +39,14 @@ class OperationLock:
             number = newest.number + 1 if newest else 1
             entry = Operation(cluster_id=cluster, number=number, job_id=job, kind=kind)
             if await self._store.put_if_absent(keys.operation(cluster, number), entry.to_bytes()):
-                await self._store.delete(entries[:-_KEPT_ENTRIES])
-                return None
+                # A claimant that stood still while others came and went may have put a number trimmed long ago.
+                newest, entries = await self._newest(cluster)
+                if newest is not None and newest.job_id == job:
+                    await self._store.delete(entries[:-_KEPT_ENTRIES])
+                    return None
 
     async def _ended(self, operation: Operation) -> bool:
-        return await self._ledger.terminal(operation.cluster_id, operation.job_id) is not None
+        return await self._ledger.ended(operation.cluster_id, operation.job_id)
 
     async def _newest(self, cluster: str) -> tuple[Operation | None, list[str]]:
         while True:

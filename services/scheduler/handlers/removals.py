@@ -41,7 +41,7 @@ class RemovalKeeper:
     async def _in_use(self, cluster: str) -> frozenset[str]:
         read: set[str] = set()
         for pin in await self._catalogue.pins(cluster):
-            if await self._ledger.terminal(cluster, pin.job_id) is None:
+            if not await self._ledger.ended(cluster, pin.job_id):
                 read.update(pin.backups)
         return frozenset(read)
 

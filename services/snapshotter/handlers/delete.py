@@ -6,6 +6,8 @@ and answers with a conflict. The outcome goes last: a delete that died half way 
 The tombstone stays, so that the id answers "deleted" and not "unknown", until the sweep takes it away a week later.
 """
 
+import structlog
+
 from schemas.commands import BackupDelete
 from schemas.events import BackupDeleted
 from schemas.replies import Problem
@@ -18,10 +20,14 @@ from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.problems import Refused, problem, refused
 from tidewind.domain.records import Pin, Tombstone
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
+from tidewind.ports.store import StoreUnavailable
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.ledger import Ledger
 
 _BATCH = 500
+_RETRY_S = 5.0
+
+log = structlog.get_logger()
 
 
 class DeleteBackup:
@@ -50,6 +56,15 @@ class DeleteBackup:
         return Accept(answer={"backup_id": command.backup_id, "window": window_after(entry, others)})
 
     async def work(self, context: JobContext) -> Ending:
+        while True:
+            try:
+                return await self._delete(context)
+            except StoreUnavailable as error:
+                # Ended here it would never be finished: the tombstone hides the backup from everybody.
+                log.warning("a delete waits for the store", action="delete-delayed", error=str(error))
+                await self._tools.clock.sleep(_RETRY_S)
+
+    async def _delete(self, context: JobContext) -> Ending:
         tools = self._tools
         command = command_of(context.job, BackupDelete)
         cluster, backup = command.cluster_id, command.backup_id
@@ -65,14 +80,9 @@ class DeleteBackup:
             standing = await tools.catalogue.tombstone(cluster, backup)
             if standing is not None and standing.job_id != context.job.job_id:
                 raise refused("backup-deleted", f"{backup} is being deleted by job {standing.job_id}")
-        for pin in await self._pins_in_force(cluster):
-            if backup in pin.backups:
-                await tools.store.delete([keys.tombstone(cluster, backup)])
-                raise refused("backup-in-use", f"The restore of job {pin.job_id} reads {backup}")
-        skew = clocks_agree(tools.clock.now(), await tools.store.now())
-        if skew is not None:
-            await tools.store.delete([keys.tombstone(cluster, backup)])
-            raise Refused(skew)
+        if "removing" not in await context.notes():
+            await self._give_way(cluster, backup)
+            await context.note("removing", {"backup_id": backup})
         freed = await self._remove(context, entry, cluster, backup) if entry is not None else 0
         return Ending(
             event="tidewind.backup.deleted.v1",
@@ -113,6 +123,18 @@ class DeleteBackup:
         context.status("backup", backup_status(outcome, retention, tools.clock.now(), state=ended), entity=backup)
         return freed
 
+    async def _give_way(self, cluster: str, backup: str) -> None:
+        """Withdraw the tombstone and refuse, if somebody reads the backup or the clocks cannot be trusted. Only before
+        the first object was removed: from then on it goes forward, or a half-deleted backup would count as whole."""
+        tools = self._tools
+        refusal = clocks_agree(tools.clock.now(), await tools.store.now())
+        for pin in await self._pins_in_force(cluster):
+            if backup in pin.backups:
+                refusal = problem("backup-in-use", f"The restore of job {pin.job_id} reads {backup}")
+        if refusal is not None:
+            await tools.store.delete([keys.tombstone(cluster, backup)])
+            raise Refused(refusal)
+
     async def _pins_in_force(self, cluster: str) -> list[Pin]:
         pins = await self._tools.catalogue.pins(cluster)
-        return [pin for pin in pins if await self._ledger.terminal(cluster, pin.job_id) is None]
+        return [pin for pin in pins if not await self._ledger.ended(cluster, pin.job_id)]

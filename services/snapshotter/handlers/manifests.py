@@ -28,6 +28,7 @@ def manifest_of(entry: RegistryEntry, backup: str, attempt: int, timeline: str, 
             "variable_defaults": dict(content.variable_defaults),
             "prepared_xa": content.prepared_xa,
             "chunks": content.chunks,
+            "unsupported": content.unsupported,
             "settings": dict(content.settings),
         }
     )

@@ -32,13 +32,14 @@ from tidewind.domain.records import BackupOutcome, RegistryEntry, Timeline, pars
 from tidewind.ports.clock import Clock
 from tidewind.ports.engine import DatabaseError, SnapshotContent, SnapshotEngine, SnapshotRequest, StoreFactory
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
-from tidewind.ports.store import ObjectMissing, Store, StoredObject, StoreError
+from tidewind.ports.store import ObjectMissing, Store, StoredObject, StoreError, StoreUnavailable
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.registry import Registry
 from tidewind.runtime.store_problems import store_problem
 
 log = structlog.get_logger()
+_STORE_PAUSE_S = 5.0
 Result = TypeVar("Result")
 
 
@@ -131,6 +132,9 @@ class _BackupJob:
                     attempt=attempt,
                     why=why.detail,
                 )
+                standing = await self._outcome_for_certain()
+                if standing is not None:
+                    return standing
                 await self._sweep_attempt(attempt)
                 if again.pause_s is None:
                     return await self._decide_failed(attempt, why)
@@ -163,6 +167,7 @@ class _BackupJob:
             rows=outcome.rows,
             row_bytes=outcome.row_bytes,
             earlier=earlier,
+            left_out=content.unsupported,
         )
         return await self._put_outcome(outcome.model_copy(update={"suspect": suspect}))
 
@@ -249,7 +254,7 @@ class _BackupJob:
 
     async def _decide_failed(self, attempt: int, why: Problem) -> BackupOutcome:
         await self._context.check_lease()
-        entry = await self._tools.registry.newest(self._cluster)
+        entry = await self._registered()
         return await self._put_outcome(
             BackupOutcome(
                 cluster_id=self._cluster,
@@ -267,11 +272,31 @@ class _BackupJob:
             )
         )
 
+    async def _registered(self) -> RegistryEntry | None:
+        """The cluster's entry, asked for until the store answers: an end must not contradict the outcome."""
+        while True:
+            try:
+                return await self._tools.registry.newest(self._cluster)
+            except StoreUnavailable as error:
+                log.warning("waiting for the store", action="store-awaited", backup=self._backup, error=str(error))
+                await self._tools.clock.sleep(_STORE_PAUSE_S)
+
     async def _put_outcome(self, outcome: BackupOutcome) -> BackupOutcome:
         key = keys.outcome(self._cluster, self._backup)
-        if await self._tools.store.put_if_absent(key, outcome.to_bytes()):
+        # Shielded: cancelled in the middle, nobody would know whether the backup exists.
+        if await asyncio.shield(self._tools.store.put_if_absent(key, outcome.to_bytes())):
             return outcome
         return parse(BackupOutcome, await self._tools.store.get(key))
+
+    async def _outcome_for_certain(self) -> BackupOutcome | None:
+        """The outcome, asked for until the store answers: a put whose answer was lost may have made the backup
+        complete, and its objects must not be swept then."""
+        while True:
+            try:
+                return await self._outcome()
+            except StoreUnavailable as error:
+                log.warning("waiting for the store", action="store-awaited", backup=self._backup, error=str(error))
+                await self._tools.clock.sleep(_STORE_PAUSE_S)
 
     async def _outcome(self) -> BackupOutcome | None:
         try:
@@ -305,7 +330,7 @@ class _BackupJob:
         )
 
     async def _announce(self, outcome: BackupOutcome) -> Ending:
-        entry = await self._tools.registry.newest(self._cluster)
+        entry = await self._registered()
         retention = entry.setting.retention_days if entry else 7
         self._context.status("backup", backup_status(outcome, retention, self._tools.clock.now()), entity=self._backup)
         if outcome.result == "failed":

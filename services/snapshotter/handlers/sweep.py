@@ -88,6 +88,8 @@ class Sweeper:
         entry = await self._tools.catalogue.backup(cluster, backup)
         if entry is None:
             return 0
+        if entry.tombstone is not None:
+            return 0  # its delete is at work, or comes back to it
         prefix = keys.snapshot(cluster, backup)
         found = [one.key async for one in self._tools.store.list(prefix)]
         leftovers = superfluous(found, prefix=prefix, keep_attempt=_kept_attempt(entry.outcome))
@@ -125,6 +127,8 @@ class Sweeper:
                 continue
             accepted = await self._ledger.accepted(cluster, job)
             ended = await self._ledger.terminal(cluster, job) is not None
+            if ended:
+                await self._tools.store.delete([keys.pin(cluster, job)])
             if ended or (accepted is not None and accepted.rejected is not None):
                 await self._tools.store.delete(entries)
                 await self._publisher.send(topics.STATUS, self._composer.tombstone("job", cluster, entity=job))

@@ -20,6 +20,8 @@ from tidewind.ports.store import KeyMissing, ObjectDamaged, ObjectMissing, Store
 from tidewind.runtime.intake import command_of
 
 _PARALLEL = 4
+_NAMED = 100
+"""Damaged objects that the event names; the record in the store names all."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class VerifyBackup:
                 job_id=job.job_id,
                 actor=job.actor,
                 backup_id=outcome.backup_id,
-                damaged=found.damaged,
+                damaged=found.damaged[:_NAMED],
                 problem=problem(
                     "backup-damaged",
                     f"{len(found.damaged)} of {found.objects} objects of {outcome.backup_id} are damaged; "

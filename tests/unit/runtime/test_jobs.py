@@ -5,9 +5,10 @@ from pathlib import Path
 
 from schemas import topics
 from tests.fakes import RecordingPublisher, until
-from tests.unit.runtime.bench import CLUSTER, Instance, ScriptedKind, command, done
-from tidewind.domain.problems import refused
-from tidewind.domain.records import CancelRequest, EpochClaim
+from tests.unit.runtime.bench import CLUSTER, RUN, Instance, ScriptedKind, command, done
+from tidewind.domain import keys
+from tidewind.domain.problems import problem, refused
+from tidewind.domain.records import Accepted, CancelRequest, EpochClaim, Terminal
 from tidewind.ports.jobs import Ending, JobContext
 
 
@@ -108,6 +109,7 @@ async def test_a_terminal_record_without_event_is_published_by_whoever_finds_it(
     publisher.down = False
     second = Instance(tmp_path, ScriptedKind(never), publisher=publisher, holder="two")
     await second.look()
+    await until(lambda: not second.runner.running())
     assert [event.type for event in publisher.of(topics.EVENTS)] == ["tidewind.backup.completed.v1"]
     assert await second.ledger.open_jobs("test") == []
 
@@ -134,20 +136,64 @@ async def test_a_cancel_request_is_seen(tmp_path: Path) -> None:
 async def test_the_operation_lock_is_free_only_when_its_job_has_ended(tmp_path: Path) -> None:
     service = Instance(tmp_path, ScriptedKind(done))
     lock = service.operations
-    one = "00000000-0000-0000-0000-000000000001"
-    two = "00000000-0000-0000-0000-000000000002"
+    jobs = [f"{number:08d}-0000-0000-0000-000000000000" for number in range(22)]
+    for job in jobs:
+        await service.ledger.accept(accepted(service, job))
+    one, two, *many = jobs
     assert await lock.try_take(CLUSTER, one, "backup") is None
     assert await lock.try_take(CLUSTER, one, "backup") is None
     holder = await lock.try_take(CLUSTER, two, "restore")
     assert holder is not None
     assert (holder.job_id, holder.kind) == (one, "backup")
-    from tidewind.domain.records import Terminal
-
-    await service.ledger.finish(
-        CLUSTER, Terminal(job_id=one, event="tidewind.backup.failed.v1", data={}, at=service.clock.now(), epoch=1)
-    )
+    end = Terminal(job_id=one, event="tidewind.backup.failed.v1", data={}, at=service.clock.now(), epoch=1)
+    await service.ledger.finish(CLUSTER, end)
     assert await lock.holder(CLUSTER) is None
-    takers = await asyncio.gather(
-        *(lock.try_take(CLUSTER, f"{n:08d}-0000-0000-0000-000000000000", "restore") for n in range(20))
-    )
+    takers = await asyncio.gather(*(lock.try_take(CLUSTER, job, "restore") for job in many))
     assert takers.count(None) == 1
+
+
+async def test_the_lock_of_a_job_forgotten_long_ago_is_free(tmp_path: Path) -> None:
+    service = Instance(tmp_path, ScriptedKind(done))
+    forgotten, later = (f"{number:08d}-0000-0000-0000-000000000000" for number in (1, 2))
+    await service.ledger.accept(accepted(service, later))
+    assert await service.operations.try_take(CLUSTER, forgotten, "backup") is None
+    assert await service.operations.try_take(CLUSTER, later, "backup") is None
+
+
+async def test_a_command_rejected_after_a_half_recorded_delivery_is_not_worked(tmp_path: Path) -> None:
+    kind = ScriptedKind(done)
+    service = Instance(tmp_path, kind)
+    job = "00000000-0000-0000-0000-000000000001"
+    await service.store.put_if_absent(keys.job_open("test", CLUSTER, job), b"{}")
+    rejected = accepted(service, job).model_copy(update={"rejected": problem("command-expired", "too late by then")})
+    await service.ledger.accept(rejected)
+    await service.look()
+    service.runner.start(rejected)
+    await until(lambda: not service.runner.running())
+    assert kind.worked == []
+    assert await service.ledger.open_jobs("test") == []
+
+
+async def test_a_damaged_record_keeps_no_other_job_from_being_taken_over(tmp_path: Path) -> None:
+    kind = ScriptedKind(done)
+    service = Instance(tmp_path, kind)
+    damaged, good = (f"{number:08d}-0000-0000-0000-000000000000" for number in (1, 2))
+    for job in (damaged, good):
+        await service.ledger.accept(accepted(service, job))
+    (tmp_path / keys.job(CLUSTER, damaged, "accepted.json")).write_bytes(b"{")
+    await service.look()
+    await until(lambda: kind.worked == [1])
+
+
+def accepted(service: Instance, job: str) -> Accepted:
+    return Accepted(
+        job_id=job,
+        service="test",
+        cluster_id=CLUSTER,
+        command=RUN,
+        body={"cluster_id": CLUSTER},
+        body_sha256="",
+        message_id=job,
+        source="/tests",
+        accepted_at=service.clock.now(),
+    )

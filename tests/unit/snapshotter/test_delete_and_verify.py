@@ -68,6 +68,7 @@ async def test_unknown_deleted_and_read_backups_are_told_apart(bench: Bench) -> 
     unknown = await decide(bench, BackupDelete(cluster_id=CLUSTER, backup_id="bkp_ZZZZZZZZZZ"))
     assert problem_of(unknown) == "unknown-backup"
     reader = bench.job("tidewind.restore.request.v1", {})
+    await bench.ledger.accept(reader.job)
     pin = Pin(job_id=reader.job.job_id, backups=(backup,), pinned_at=bench.clock.now())
     await bench.store.put_if_absent(keys.pin(CLUSTER, reader.job.job_id), pin.to_bytes())
     delete = BackupDelete(cluster_id=CLUSTER, backup_id=backup)
@@ -81,6 +82,7 @@ async def test_unknown_deleted_and_read_backups_are_told_apart(bench: Bench) -> 
 async def test_a_reader_that_came_after_the_answer_makes_the_deleter_give_way(bench: Bench) -> None:
     backup = await take(bench, "1")
     reader = bench.job("tidewind.restore.request.v1", {})
+    await bench.ledger.accept(reader.job)
     pin = Pin(job_id=reader.job.job_id, backups=(backup,), pinned_at=bench.clock.now())
     await bench.store.put_if_absent(keys.pin(CLUSTER, reader.job.job_id), pin.to_bytes())
     with pytest.raises(Refused, match="reads"):
@@ -94,10 +96,12 @@ async def test_a_delete_that_died_half_way_is_finished_by_a_successor(bench: Ben
     backup = await take(bench, "1")
     context = bench.job(DELETE, {"backup_id": backup})
     manifest = [key for key in await bench.keys("snapshots/") if key.endswith("manifest.json")]
+    outcome = await bench.store.get(keys.outcome(CLUSTER, backup))
     ending = await bench.work(DeleteBackup(bench.tools, bench.ledger), context)
     assert isinstance(ending.body, BackupDeleted)
     assert ending.body.freed_bytes > 0
-    await bench.store.put(manifest[0], b"as if the predecessor had not removed this")
+    await bench.store.put(manifest[0], b"as if the predecessor had died before it removed this")
+    await bench.store.put(keys.outcome(CLUSTER, backup), outcome)
     again = await bench.work(DeleteBackup(bench.tools, bench.ledger), bench.job(DELETE, {"backup_id": backup}, epoch=2))
     assert isinstance(again.body, BackupDeleted)
     assert await bench.keys("snapshots/") == []
@@ -124,3 +128,18 @@ async def test_verify_reads_every_byte_and_names_what_changed(bench: Bench, tmp_
     entry = await bench.tools.catalogue.backup(CLUSTER, backup)
     assert entry is not None
     assert entry.damaged
+
+
+async def test_a_delete_that_has_begun_goes_forward_whatever_came_since(bench: Bench) -> None:
+    """A holder died after removing chunks: the successor must not call the rest a whole backup again."""
+    backup = await take(bench, "1")
+    context = bench.job(DELETE, {"backup_id": backup})
+    await context.note("removing", {"backup_id": backup})
+    reader = bench.job("tidewind.restore.request.v1", {})
+    await bench.ledger.accept(reader.job)
+    pin = Pin(job_id=reader.job.job_id, backups=(backup,), pinned_at=bench.clock.now())
+    await bench.store.put_if_absent(keys.pin(CLUSTER, reader.job.job_id), pin.to_bytes())
+    bench.clock.advance(3600)
+    ending = await bench.work(DeleteBackup(bench.tools, bench.ledger), context)
+    assert isinstance(ending.body, BackupDeleted)
+    assert await bench.tools.catalogue.backup(CLUSTER, backup) is None

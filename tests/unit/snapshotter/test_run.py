@@ -1,6 +1,7 @@
 """A backup exists exactly if its outcome does, whatever was interrupted."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from tests.unit.snapshotter.bench import CLUSTER, Bench
 from tidewind.domain import keys
 from tidewind.domain.ids import backup_id
 from tidewind.ports.engine import DatabaseError
-from tidewind.ports.store import StoreFull
+from tidewind.ports.store import StoreFull, StoreUnavailable
 from tidewind.runtime.outbox import Composer
+from tidewind.store.sealed import SealedStore
 
 RUN = "tidewind.backup.run.v1"
 
@@ -126,3 +128,32 @@ async def test_nothing_is_swept_while_the_clocks_disagree(bench: Bench) -> None:
     publisher = RecordingPublisher()
     composer = Composer("/tests", bench.clock, SharedView(publisher))
     assert await Sweeper(bench.tools, bench.ledger, publisher, composer, lambda _: True).sweep() == 0
+
+
+class LosesTheAnswer:
+    """The store, but the first put of an outcome reaches it and its answer does not come back."""
+
+    def __init__(self, store: SealedStore) -> None:
+        self._store = store
+        self.lost = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def put_if_absent(self, key: str, data: bytes) -> bool:
+        done = await self._store.put_if_absent(key, data)
+        if key.startswith(keys.OUTCOMES) and self.lost == 0:
+            self.lost += 1
+            raise StoreUnavailable("put_if_absent", key, "the answer was lost")
+        return done
+
+
+async def test_a_backup_whose_outcome_got_through_keeps_its_objects(bench: Bench) -> None:
+    store = LosesTheAnswer(bench.store)
+    tools = replace(bench.tools, store=store)  # type: ignore[arg-type]
+    ending = await bench.work(RunBackup(tools), bench.job(RUN, {"cause": "manual"}))
+    assert isinstance(ending.body, BackupCompleted)
+    assert store.lost == 1
+    assert bench.engine.calls == 1
+    assert ending.body.attempt == 101
+    assert keys.manifest(keys.attempt(CLUSTER, ending.body.backup_id, 101)) in await bench.keys("snapshots/")

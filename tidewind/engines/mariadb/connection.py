@@ -5,9 +5,6 @@ worker threads and processes move rows over. Both speak TLS as the address deman
 never hand out a local file unless asked to, never reconnect by themselves, and fix every session setting that could
 change what is read or written: character set, zone, sql_mode, limits and timeouts.
 
-TLS material: `Address.tls` names its CA, certificate and key as `file:PATH`, as `env:NAME` of a variable holding PEM
-text, or as PEM text itself where the settings layer has resolved it already.
-
 A cancelled or overdue statement ends its connection, and the server is told so over a second one, because a server
 notices a closed socket only when it next writes to it and would hold locks until then.
 """
@@ -15,21 +12,18 @@ notices a closed socket only when it next writes to it and would hold locks unti
 import asyncio
 import codecs
 import contextlib
-import os
 import socket
-import ssl
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import aiomysql
 import pymysql
 from pymysql.constants import CLIENT
 
-from schemas.commands import DatabaseTls, Endpoint
+from schemas.commands import Endpoint
 from tidewind.engines.mariadb.failures import translate
+from tidewind.engines.mariadb.tls import tls_context
 from tidewind.ports.engine import Address, DatabaseError, Login
 
 CONNECT_SECONDS: Final = 10.0
@@ -109,45 +103,6 @@ def session_statements(
         "SET NAMES utf8mb4",
         "SET SESSION " + ", ".join(f"{name} = {value}" for name, value in assigned.items()),
     ]
-
-
-def tls_context(tls: DatabaseTls | None) -> ssl.SSLContext | None:
-    """None means plain text, which only `None` and the mode `disabled` ask for. Raises DatabaseError if the material
-    cannot be read."""
-    if tls is None or tls.mode == "disabled":
-        return None
-    try:
-        context = ssl.create_default_context(cadata=_pem(tls.ca) if tls.ca else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.check_hostname = tls.mode == "verify-identity"
-        if tls.certificate:
-            _load_certificate(context, _pem(tls.certificate), _pem(tls.key) if tls.key else None)
-    except (OSError, ssl.SSLError, KeyError) as error:
-        raise DatabaseError(
-            "secret-unavailable", f"the TLS material of the database cannot be used: {_named(error)}"
-        ) from error
-    return context
-
-
-def _named(error: BaseException) -> str:
-    return f"variable {error.args[0]} is not set" if isinstance(error, KeyError) else str(error)
-
-
-def _pem(reference: str) -> str:
-    if reference.startswith("file:"):
-        return Path(reference.removeprefix("file:")).read_text()
-    if reference.startswith("env:"):
-        return os.environ[reference.removeprefix("env:")]
-    return reference
-
-
-def _load_certificate(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
-    """The ssl module takes a client certificate from files only."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "client.pem"
-        path.touch(mode=0o600)
-        path.write_text(certificate + "\n" + (key or ""))
-        context.load_cert_chain(path)
 
 
 class _AsyncConnection(aiomysql.Connection):  # type: ignore[misc]
