@@ -35,6 +35,12 @@ def days_kept(data: dict[str, Any]) -> int | None:
     return (datetime.fromisoformat(data["expires_at"]) - datetime.fromisoformat(data["snapshot_time"])).days
 
 
+def all_kept_for(client: PlainClient, days: int) -> bool:
+    """Whether the newest status of every completed backup says so: after a change it follows within a moment."""
+    backups = [data for key, data in states(client).items() if key.startswith("backup/")]
+    return all(days_kept(data) == days for data in backups if data["state"] == "completed")
+
+
 @pytest.mark.timeout(200)
 async def test_status_topics_are_rebuilt_from_the_store(
     protected: ProtectedShop, kafka_factory: Callable[[], Awaitable[KafkaServer]]
@@ -49,6 +55,7 @@ async def test_status_topics_are_rebuilt_from_the_store(
     message_id = await protected.client.send("commands", "tidewind.backup.run.v1", {"cluster_id": CLUSTER})
     answered = await protected.client.reply(message_id)
     ended = await protected.client.terminal(answered["job_id"])
+    await protected.client.wait_for("status", lambda _: all_kept_for(protected.client, 30))
     before = states(protected.client)
     for process in protected.deployment.processes:
         if process.running:

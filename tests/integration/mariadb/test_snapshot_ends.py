@@ -199,3 +199,19 @@ async def test_cannot_begin(source: Any, tmp_path: Path, fault: str, kind: str) 
     assert caught.value.kind == kind
     assert login_of(stand_in).password not in f"{caught.value} {caught.value.detail} {caught.value.next_step}"
     await nothing_left(source, set())
+
+
+async def test_a_server_that_a_restore_left_closed_is_not_backed_up(source: Any, tmp_path: Path) -> None:
+    connection = client(source)
+    run(
+        connection,
+        "CREATE DATABASE tidewind",
+        "CREATE TABLE tidewind.fence (restore_id VARCHAR(32), ended TINYINT)",
+        "INSERT INTO tidewind.fence VALUES ('rst_0123456789', 0)",
+    )
+    with pytest.raises(DatabaseError, match="rst_0123456789 has not ended") as refused:
+        await take(source, sealed_store(tmp_path))
+    assert refused.value.kind == "operation-running"
+    run(connection, "UPDATE tidewind.fence SET ended = 1")
+    assert (await take(source, sealed_store(tmp_path))).tables
+    connection.close()

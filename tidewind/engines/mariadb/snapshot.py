@@ -69,6 +69,7 @@ class MariaDBSnapshotEngine:
         async with contextlib.AsyncExitStack() as stack:
             control = await stack.enter_async_context(await Control.connect(Access(address=address, login=login)))
             killer = await stack.enter_async_context(await Control.connect(control.access))
+            await _refuse_unfinished_restore(control)
             facts = await server_facts(control)
             report("connecting", 0, float(request.workers), "readers")
             progress = _Progress(report)
@@ -89,6 +90,21 @@ class MariaDBSnapshotEngine:
             settings = await _settings(control)
         await _remove(request, waste)
         return _content(facts, result, variables=variables, defaults=defaults, settings=settings)
+
+
+async def _refuse_unfinished_restore(control: Control) -> None:
+    """A server that a failed restore left closed holds neither what its users had nor what they wanted; a backup of
+    it would pass for good while the real ones expire. Raises DatabaseError."""
+    found = await control.rows(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = 'tidewind' AND table_name = 'fence'"
+    )
+    unfinished = await control.rows("SELECT restore_id FROM tidewind.fence WHERE ended = 0") if found else []
+    if unfinished:
+        raise DatabaseError(
+            "operation-running",
+            f"restore {unfinished[0][0]} has not ended on this server: its data is in between, and is not backed up",
+            "Let the restore end; if it failed, open the server with the SQL in its restore.failed event",
+        )
 
 
 class _Progress:
