@@ -34,9 +34,10 @@ FORWARD = (
     "verified",
     "kept-opening",
     "opened",
+    "settled",
     "finished",
 )
-BACK = ("returning", "kept-return", "returned", "finished")
+BACK = ("returning", "kept-return", "kept-back", "returned", "settled", "finished")
 """A cancel before these is asked for after everything was loaded."""
 COMPLETED = "tidewind.restore.completed.v1"
 CANCELLED = "tidewind.restore.cancelled.v1"

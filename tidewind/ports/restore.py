@@ -16,7 +16,7 @@ may succeed in a new session. StoreError where the source's objects cannot be re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from tidewind.domain.manifest import Manifest
 from tidewind.ports.engine import Address, DatabaseError, Login, Report, RestoreScope, StoreFactory, TargetState
@@ -121,18 +121,24 @@ class RestoreSession(Protocol):
     async def unchanged_since(self, position: str | None) -> bool:
         """Whether nobody but this restore wrote since `position`, as far as the log can tell."""
 
-    async def open(self, source: Source, memory: Memory, report: Report) -> Opened:
-        """Let the users in on the source's accounts. Only after the verdict to open is durable."""
+    async def open(self, memory: Memory, report: Report) -> Opened:
+        """Let the users in on the source's accounts, and nothing else. Only after the verdict to open is durable."""
 
-    async def give_back(self, source: Source | None, memory: Memory, report: Report) -> None:
-        """The way back: everything as it was at the gate, and the users let in. Only after the verdict to return."""
+    async def give_back(self, source: Source | None, memory: Memory, report: Report) -> tuple[str, ...]:
+        """The way back: everything as it was at the gate, and the users let in. Only after the verdict to return.
+        Returns what could not be made again beside the tables, in words: it does not keep the users out."""
+
+    async def settle(self, source: Source | None, memory: Memory, *, opened: bool) -> tuple[str, ...]:
+        """What follows once the users are in: events, what the gate changed of the server's variables, what replicas
+        are told. Returns what could not be made, in words. `source` is None where it can no longer be read."""
 
     async def open_by_hand(self, memory: Memory) -> tuple[str, ...]:
         """The statements that bring the cluster back and open it without Tidewind, as far as things stand now."""
 
-    async def finish(self, source: Source | None, *, opened: bool) -> None:
+    async def finish(self, source: Source | None, memory: Memory, *, opened: bool) -> None:
         """Remove what is needed no longer, and end the fence for good: no session of this restore can begin after it.
-        After an opening, what was set aside stays until it expires."""
+        After an opening, what was set aside stays until it expires. After a return it raises DatabaseError rather than
+        drop anything while a table of the users may not be back."""
 
 
 class RestoreEngine(Protocol):
@@ -158,5 +164,8 @@ class RestoreEngine(Protocol):
         `keep_accounts` are user names that survive the restore with the rights and secrets they have now, beside the
         session's own."""
 
-    async def expire(self, address: Address, login: Login, restore_id: str) -> int:
-        """Drop what a restore set aside, for good; returns the number of tables. Nothing there counts as done."""
+    async def expire(
+        self, address: Address, login: Login, restore_id: str, *, replicas: Literal["none", "attached"]
+    ) -> int:
+        """Drop what a restore set aside, for good; returns the number of tables. Nothing there counts as done.
+        Replicas that are attached hold it too and hear of it."""

@@ -78,7 +78,7 @@ class Expiry:
             return False
         target = target_of(entry)
         engine = self._tools.engines[entry.engine]
-        tables = await engine.expire(target.address, target.login, timeline.restore_id)
+        tables = await engine.expire(target.address, target.login, timeline.restore_id, replicas=entry.replicas)
         await self._announce(cluster, job_id, timeline.restore_id, tables)
         await self._tools.ledger.note(
             cluster, job_id, REMOVED_NOTE, epoch, {"at": self._tools.clock.now().isoformat(), "tables": tables}

@@ -77,7 +77,7 @@ class RequestRestore:
 
     def failed(self, context: JobContext, problem: Problem) -> Ending:
         command = command_of(context.job, RestoreRequest)
-        return never_begun(context, "snapshot", command.reason, problem)
+        return unfit(context, "snapshot", command.reason, problem, touches=not command.dry_run)
 
     async def _find(self, command: RestoreRequest, checked: bool) -> Origin:
         return await self._origin(command, checked=checked)
@@ -94,15 +94,16 @@ class RequestRestore:
         return await origin_of(self._tools, outcome)
 
 
-def never_begun(context: JobContext, mode: str, reason: str | None, why: Problem) -> Ending:
-    """The end of a restore that failed before it touched anything."""
+def unfit(context: JobContext, mode: str, reason: str | None, why: Problem, *, touches: bool) -> Ending:
+    """The end of a job that failed outside of its restore, which ends by itself: nobody looked at the ledger, so unless
+    it was only to be a plan (`touches`), nothing is claimed about the cluster."""
     body = RestoreFailed.model_validate(
         {
             **who(context.job, reason),
             "restore_id": ids.restore_id(context.job.job_id),
             "mode": mode,
             "step": "accepted",
-            "returned": True,
+            "returned": not touches,
             "problem": why,
         }
     )

@@ -2,7 +2,8 @@
 
 The loop asks `rules.steps` what to do next and does that, until an end. Before the verdict, whatever goes wrong becomes
 a note, and the rules lead to the way back; a lost connection is waited out until the time limit. After the verdict,
-steps are tried again until they succeed or patience ends; then the cluster stays closed and says so.
+steps are tried again until they succeed or patience ends; then the cluster stays closed and says so. Once the users
+are in, nothing that fails makes that untrue: what could not be cleared up is said at the restore's end.
 """
 
 import asyncio
@@ -24,13 +25,11 @@ from tidewind.domain.problems import Refused, problem
 from tidewind.domain.records import Verdict
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Ending, JobContext, LeaseLost
-from tidewind.ports.restore import ServerReplaced
+from tidewind.ports.restore import RestoreEnded, ServerReplaced
 from tidewind.ports.store import StoreError, StoreUnavailable
 from tidewind.runtime.store_problems import store_problem
 
 log = structlog.get_logger()
-
-PATIENT_TRIES = 5
 
 
 class Restoration:
@@ -54,7 +53,6 @@ class Restoration:
         self._notices = notices
         self._verdict: Verdict | None = None
         self._trouble_since: float | None = None
-        self._refusals = 0
 
     async def run(self) -> Ending:
         """Raises LeaseLost; everything else ends as an ending. While the ledger cannot be read or written, nothing is
@@ -104,7 +102,11 @@ class Restoration:
         except (LeaseLost, asyncio.CancelledError):
             raise
         except ServerReplaced as replaced:
-            return await self._give_up(now.action, problem_of(replaced))
+            return await self._past_hope(now.action, problem_of(replaced))
+        except RestoreEnded as ended:
+            if self._verdict is not None:
+                return await self._past_hope(now.action, problem_of(ended))
+            return await self._cope(now.action, ended)
         except Exception as error:
             return await self._cope(now.action, error)
         self._trouble_since = None
@@ -177,14 +179,18 @@ class Restoration:
             if lasting or (self._deadline() is None and waited > self._tools.settings.announce_timeout_s):
                 await self._memory.keep("failure", {"step": action.value, "problem": why.model_dump(mode="json")})
                 return None
-        elif self._out_of_patience(lasting, waited):
-            return await self._give_up(action, why)
+        elif not isinstance(error, StoreError) and waited > self._tools.settings.return_patience_h * 3600:
+            return await self._past_hope(action, why)
         await self._tools.clock.sleep(self._tools.settings.retry_pause_s)
         return None
 
-    def _out_of_patience(self, lasting: bool, waited: float) -> bool:
-        self._refusals += lasting
-        return self._refusals >= PATIENT_TRIES or waited > self._tools.settings.return_patience_h * 3600
+    async def _past_hope(self, action: Action, why: Problem) -> Ending | None:
+        """Nothing will get better by waiting. If the users are in, the restore ends as what it is."""
+        if action is not Action.FINISH:
+            return await self._give_up(action, why)
+        log.error(why.detail, action="restore-left-over", job=self._context.job.job_id)
+        await self._stages.leave_unfinished(why.detail)
+        return None
 
     async def _give_up(self, action: Action, why: Problem) -> Ending:
         """Neither forward nor back: the cluster stays closed, and everybody is told how to open it by hand."""
@@ -201,7 +207,7 @@ def problem_of(error: Exception) -> Problem:
         return problem(error.kind, error.detail, next_step=error.next_step)
     if isinstance(error, StoreError):
         return store_problem(error)
-    return problem("internal-error", f"{type(error).__name__}: {error}")
+    return problem("internal-error", f"An unexpected {type(error).__name__}; the restorer's log tells more")
 
 
 def _transient(error: Exception) -> bool:

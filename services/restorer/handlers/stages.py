@@ -1,13 +1,18 @@
 """The single steps of a restore, each with the note that says it is done.
 
+The users' return is a step of its own: what must be true at that moment (the timeline, the note) comes right after it,
+and what can fail and be repeated (events, the belt, what replicas are told) belongs to finishing.
+
 A note is put when the step is whole, never before; what a successor must know of a step that is not whole is kept by
 the engine itself. Kafka is waited for once, before anything is touched; from then on everything said is queued.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+
+import structlog
 
 from schemas.replies import Problem
 from schemas.status import RestoreStep
@@ -24,6 +29,10 @@ from tidewind.domain.records import Timeline
 from tidewind.ports.bus import BusUnavailable
 from tidewind.ports.jobs import Ending, JobContext
 from tidewind.ports.restore import Opened, RestoreEnded, Source
+
+log = structlog.get_logger()
+
+_SETTLED = "settled"
 
 
 class Stages:
@@ -82,12 +91,17 @@ class Stages:
             return self._completed()
         step, why = self._failure(now.reason)
         returned = now.action is Action.END_RETURNED
-        self._notices.available("open with the data it had before" if returned else "nothing was touched")
+        missing = self._missing("returned")
+        self._notices.available(f"open with the data it had before{missing}" if returned else "nothing was touched")
         state: State = "cancelled" if why is None else "failed"
-        self._notices.step("returned" if returned else "accepted", state=state, problem=why)
-        if why is None:
+        seen = why
+        if missing:
+            base = why or problem("database-failed", "The restore was cancelled")
+            seen = base.model_copy(update={"detail": f"{base.detail}{missing}"})
+        self._notices.step("returned" if returned else "accepted", state=state, problem=seen)
+        if why is None or seen is None:
             return self._notices.cancelled(step, self._return_ms())
-        return self._notices.failed(step, why, returned=True)
+        return self._notices.failed(step, seen, returned=True)
 
     async def open_by_hand(self) -> tuple[str, ...]:
         try:
@@ -149,7 +163,7 @@ class Stages:
         await self._done("verified", {"tables": verified.tables, "rows": verified.rows})
 
     async def _open(self) -> None:
-        opened = await (await self._hold.session()).open(self._source, self._memory, self._report)
+        opened = await (await self._hold.session()).open(self._memory, self._report)
         moment = self._tools.clock.now()
         await self._put_timeline(opened, moment)
         undo_until = moment + self._tools.settings.undo_kept
@@ -165,15 +179,42 @@ class Stages:
     async def _give_back(self) -> None:
         self._notices.step("returning")
         began = await self._memory.keep("returning", {"at": self._now()})
-        await (await self._hold.session()).give_back(self._origin.source, self._memory, self._report)
-        await self._memory.keep("returned", {"at": self._now(), "began": began["at"]})
+        session = await self._hold.session()
+        not_made = await session.give_back(self._origin.source, self._memory, self._report)
+        self._log_missing(not_made)
+        await self._memory.keep("returned", {"at": self._now(), "began": began["at"], "not_made": list(not_made)})
         self._notices.available("open with the data it had before")
 
     async def _finish(self) -> None:
         opened = OPENED_NOTE in self._memory.names
+        source = self._origin.source
         with contextlib.suppress(RestoreEnded):  # a predecessor finished it and died before it could say so
-            await (await self._hold.session()).finish(self._origin.source, opened=opened)
+            session = await self._hold.session()
+            if _SETTLED not in self._memory.names:
+                not_made = await session.settle(source, self._memory, opened=opened)
+                self._log_missing(not_made)
+                await self._memory.keep(_SETTLED, {"at": self._now(), "not_made": list(not_made)})
+            await session.finish(source, self._memory, opened=opened)
         await self._memory.keep("finished", {"at": self._now()})
+
+    async def leave_unfinished(self, why: str) -> None:
+        """The users are in and stay in: what could not be cleared up is said at the end, and is no failure."""
+        await self._memory.keep("finished", {"at": self._now(), "not_made": [f"not cleared up: {why}"]})
+
+    def _log_missing(self, not_made: Sequence[str]) -> None:
+        for reason in not_made:
+            log.warning(reason, action="restore-not-made", job=self._context.job.job_id)
+
+    def _missing(self, *notes: str) -> str:
+        """What these steps, and what follows the users' return, could not make; for the end of a sentence."""
+        reasons: list[str] = []
+        for name in (*notes, _SETTLED, "finished"):
+            note = self._memory.known(name) or {}
+            reasons += [str(reason) for reason in (*note.get("not_taken", ()), *note.get("not_made", ()))]
+        if not reasons:
+            return ""
+        listed = "; ".join(reasons)[:2000]
+        return f"; the server would not take: {listed}; the definitions are kept in the notes of the restore's job"
 
     async def _put_timeline(self, opened: Opened, moment: datetime) -> None:
         gated = self._memory.known("gated") or {}
@@ -204,8 +245,7 @@ class Stages:
         self._notices.available("open with the restored data")
         self._notices.step("opened", state="completed", timeline=timeline, undo_until=undo_until)
         accepted = self._context.job.accepted_at.isoformat()
-        not_taken = (self._memory.known("accounts") or {}).get("not_taken", ())
-        untaken = f"; the server would not take: {'; '.join(not_taken)[:2000]}" if not_taken else ""
+        untaken = self._missing("accounts")
         return self._notices.completed(
             {
                 "timeline": timeline,

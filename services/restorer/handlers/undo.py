@@ -8,7 +8,7 @@ from schemas.commands import RestoreUndo
 from schemas.replies import Problem
 from services.restorer.handlers import planning, restores
 from services.restorer.handlers.notices import planned
-from services.restorer.handlers.request import never_begun
+from services.restorer.handlers.request import unfit
 from services.restorer.handlers.sources import Origin, safeguard_origin
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.handlers.work import carry_out
@@ -67,7 +67,8 @@ class UndoRestore:
         )
 
     def failed(self, context: JobContext, problem: Problem) -> Ending:
-        return never_begun(context, "undo", command_of(context.job, RestoreUndo).reason, problem)
+        command = command_of(context.job, RestoreUndo)
+        return unfit(context, "undo", command.reason, problem, touches=not command.dry_run)
 
     async def _find(self, command: RestoreUndo, checked: bool) -> Origin:
         return await safeguard_origin(self._tools, command.cluster_id, command.restore_id, checked=checked)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
+import structlog
+
 from services.restorer.handlers import planning
 from services.restorer.handlers.hold import Hold
 from services.restorer.handlers.memory import JobMemory
@@ -15,8 +17,10 @@ from services.restorer.handlers.tools import RestoreTools
 from tidewind.domain import ids, keys
 from tidewind.domain.problems import Refused, problem, refused
 from tidewind.domain.records import Pin, RegistryEntry
-from tidewind.ports.jobs import Ending, JobContext, OperationKind
-from tidewind.ports.store import StoreError, StoreUnavailable
+from tidewind.ports.jobs import Ending, JobContext, LeaseLost, OperationKind
+from tidewind.ports.store import StoreUnavailable
+
+log = structlog.get_logger()
 
 Result = TypeVar("Result")
 FindOrigin = Callable[[bool], Awaitable[Origin]]
@@ -37,9 +41,61 @@ async def carry_out(
     reason: str | None,
     find_origin: FindOrigin,
 ) -> Ending:
-    """Raises Refused if it cannot begin; LeaseLost."""
+    """Ends as an ending, or raises LeaseLost, whatever happens: once the cluster may be closed, a restore that stopped
+    in the middle would leave it so and nobody would come back to it. Only a restore that announced nothing, as its
+    ledger says, may fail as never begun."""
     restore_id = ids.restore_id(context.job.job_id)
     notices = Notices(context, tools.clock, restore_id=restore_id, mode=mode, backup_id=backup_id, reason=reason)
+    while True:
+        try:
+            return await _attempt(
+                tools,
+                context,
+                notices=notices,
+                restore_id=restore_id,
+                operation=operation,
+                backup_id=backup_id,
+                find_origin=find_origin,
+            )
+        except LeaseLost:
+            raise
+        except Exception as error:
+            why = problem_of(error)
+            log.warning(
+                why.detail,
+                action="restore-attempt-failed",
+                job=context.job.job_id,
+                exc_info=why.type.endswith("internal-error"),
+            )
+            if not await _announced(tools, context):
+                return notices.failed("accepted", why, returned=True)
+            await tools.clock.sleep(tools.settings.retry_pause_s)
+
+
+async def _announced(tools: RestoreTools, context: JobContext) -> bool:
+    """Whether the cluster may have been touched, by whichever epoch. Asks until the ledger can be read: while nobody
+    knows, nothing may be said, and no end could be recorded either."""
+    while True:
+        try:
+            return "announced" in await context.notes()
+        except LeaseLost:
+            raise
+        except Exception as error:
+            log.warning(problem_of(error).detail, action="restore-ledger-unreadable", job=context.job.job_id)
+            await tools.clock.sleep(tools.settings.retry_pause_s)
+
+
+async def _attempt(
+    tools: RestoreTools,
+    context: JobContext,
+    *,
+    notices: Notices,
+    restore_id: str,
+    operation: OperationKind,
+    backup_id: str | None,
+    find_origin: FindOrigin,
+) -> Ending:
+    """From what the ledger says to the end. Raises whatever the way there meets."""
     notices.step("accepted")
     memory = await _patiently(tools, lambda: JobMemory.recall(context))
     standing = memory.known("plan")
@@ -107,14 +163,16 @@ async def _origin_again(tools: RestoreTools, memory: JobMemory, find_origin: Fin
     leads to the way back."""
     try:
         return await _patiently(tools, lambda: find_origin(False))
-    except (Refused, StoreError) as error:
+    except LeaseLost:
+        raise
+    except Exception as error:
         why = problem_of(error)
         await memory.keep("failure", {"step": "load", "problem": why.model_dump(mode="json")})
         return Origin(source=None, timeline=ids.ROOT_TIMELINE, cut=None, backup_id=None)
 
 
 async def _patiently(tools: RestoreTools, call: Callable[[], Awaitable[Result]]) -> Result:
-    """Repeat while the store does not answer: a restore that was begun may not end because its ledger is away."""
+    """Repeat while the store does not answer."""
     while True:
         try:
             return await call()

@@ -34,11 +34,27 @@ class WayBackFails(MariaDBRestoreEngine):
             yield session
 
 
+class OpensWithoutKnowing(MariaDBRestoreEngine):
+    """The users are in, and the server never says so."""
+
+    @asynccontextmanager
+    async def session(self, *arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        async with super().session(*arguments, **options) as session:
+            opened = session.open
+
+            async def opens_and_fails(*given: Any) -> None:
+                await opened(*given)
+                raise DatabaseError("database-failed", "no answer to FLUSH PRIVILEGES")
+
+            session.open = opens_and_fails  # type: ignore[method-assign, assignment]
+            yield session
+
+
 @pytest.fixture
 async def lab(mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
     monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
     server = await mariadb_factory()
-    async with lab_on(server, tmp_path / "deployment", engine=WayBackFails) as made:
+    async with lab_on(server, tmp_path / "deployment", engine=WayBackFails, return_patience_h=0.5 / 3600) as made:
         await made.enroll()
         yield made
 
@@ -49,6 +65,9 @@ def look(lab: Lab) -> dict[str, Any]:
         return picture(connection)
     finally:
         connection.close()
+
+
+ABOVE_TABLES = {"views", "routines", "triggers", "events", "accounts procs_priv"}
 
 
 async def test_the_sql_in_the_event_opens_the_cluster_with_its_old_data(lab: Lab) -> None:
@@ -79,7 +98,36 @@ async def test_the_sql_in_the_event_opens_the_cluster_with_its_old_data(lab: Lab
     )
     run(by_hand, *(statement for statement in ending.body.open_by_hand if not statement.startswith("--")))
     by_hand.close()
+    by_hand_sql = ending.body.open_by_hand
     left = differing(now, look(lab))
-    # Collations that routines remember and variables are for the operator to compare, as a comment among them says.
-    assert {name for name in left if not name.startswith("variable")} <= {"routines", "triggers"}, left
+    # Views, routines, triggers and events are pointed at, and variables are for the operator to compare.
+    assert {name for name in left if not name.startswith(("variable", "definition"))} <= ABOVE_TABLES, left
+    assert not any(left[name][1] for name in left if name.startswith("definition")), "a table differs"
+    assert not any(
+        "BEGIN" in statement or "TRIGGER `" in statement.partition("IF EXISTS")[0] for statement in by_hand_sql
+    )
+    assert any("kept-definitions" in statement for statement in by_hand_sql)
     assert any(statement.startswith("-- global variables") for statement in ending.body.open_by_hand)
+
+
+async def test_once_the_users_are_in_the_sql_takes_nothing_from_them(
+    mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
+    server = await mariadb_factory()
+    settings = {"engine": OpensWithoutKnowing, "return_patience_h": 0.5 / 3600}
+    async with lab_on(server, tmp_path / "deployment", **settings) as lab:
+        await lab.enroll()
+        lab.sql(
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.orders (id INT PRIMARY KEY)",
+            "INSERT INTO shop.orders VALUES (1)",
+        )
+        ending = await lab.restore(await lab.backup())
+        assert ending.event == "tidewind.restore.failed.v1"
+        statements = [one for one in ending.body.open_by_hand if not one.startswith("--")]
+        assert [one.partition(" = ")[0] for one in statements] == [
+            "SET GLOBAL init_connect",
+            "UPDATE `tidewind`.`fence` SET ended",
+        ]
+        lab.sql("INSERT INTO shop.orders VALUES (2)")

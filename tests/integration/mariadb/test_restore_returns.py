@@ -76,6 +76,16 @@ async def prepared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pr
         await server.remove()
 
 
+class NothingKept:
+    """The memory of a restore that touched nothing."""
+
+    async def get(self, name: str) -> None:
+        return None
+
+    async def keep(self, name: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise AssertionError(name)
+
+
 def at_note(work: Work, name: str, act: Callable[[], Any]) -> None:
     """Do something when the job notes that a step is done."""
     note = work.note
@@ -92,7 +102,8 @@ def at_note(work: Work, name: str, act: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "note", ["plan", "announced", "gating", "kept-events", "gated", "safeguarded", "loaded", "verified"]
+    "note",
+    ["plan", "announced", "gating", "kept-events", "gated", "kept-definitions", "safeguarded", "loaded", "verified"],
 )
 async def test_a_cancel_at_any_step_takes_the_way_back(prepared: Prepared, note: str) -> None:
     job = await prepared.request()
@@ -100,6 +111,44 @@ async def test_a_cancel_at_any_step_takes_the_way_back(prepared: Prepared, note:
     at_note(work, note, work.cancel_requested.set)
     ending = await prepared.lab.carry_out(job, work)
     assert ending.event == CANCELLED, ending
+    assert differing(prepared.now, prepared.look()) == {}
+
+
+BEND = (
+    "CREATE TABLE shop.bent (id INT PRIMARY KEY, w INT)",
+    "CREATE TRIGGER shop.bending BEFORE INSERT ON shop.bent FOR EACH ROW SET NEW.w = 1",
+    "INSERT INTO shop.bent VALUES (1, 1)",
+    "ALTER TABLE shop.bent DROP COLUMN w",
+)
+"""The server lets a trigger stand that it would not create."""
+
+
+async def test_a_trigger_that_cannot_be_made_again_keeps_nobody_out_on_the_way_back(prepared: Prepared) -> None:
+    lab = prepared.lab
+    lab.sql("USE shop", *BEND)
+    job = await prepared.request()
+    work = await lab.claim(job)
+    at_note(work, "loaded", work.cancel_requested.set)
+    ending = await lab.carry_out(job, work)
+    assert ending.event == CANCELLED
+    assert rows(client(lab.server), "SELECT id FROM shop.bent") in ([(1,)], ((1,),))
+    last = lab.publisher.data_of("tidewind.status.availability.v1")[-1]
+    assert last["state"] == "Available"
+    assert "`shop`.`bending` cannot be made again" in last["detail"]
+    assert "definitions are kept" in last["detail"]
+    lab.sql("DROP TABLE shop.bent")
+    assert differing(prepared.now, prepared.look()) == {}
+
+
+async def test_a_trigger_that_cannot_be_made_again_does_not_stop_a_restore(prepared: Prepared) -> None:
+    lab = prepared.lab
+    lab.sql("USE shop", *BEND)
+    ending = await lab.restore(await lab.backup())
+    assert ending.event == COMPLETED
+    assert "`shop`.`bending` cannot be made again" in ending.body.way_back
+    undone = await lab.undo(ending.body.restore_id)
+    assert undone.event == COMPLETED
+    lab.sql("DROP TABLE shop.bent")
     assert differing(prepared.now, prepared.look()) == {}
 
 
@@ -250,7 +299,7 @@ async def test_a_zombie_can_write_nothing(prepared: Prepared) -> None:
                 async with engine.session(scope, *target, mint=MINT, keep_accounts=(), began_on=None):
                     pass
             assert late.value.kind == "operation-running"
-            await successor.finish(None, opened=False)
+            await successor.finish(None, NothingKept(), opened=False)
         with pytest.raises(DatabaseError):
             async with engine.session(later, *target, mint=MINT, keep_accounts=(), began_on=None):
                 pass

@@ -1,14 +1,14 @@
 """The way back as text: what an operator runs, as the service's account, when Tidewind could not.
 
 The statements are those of `ways_out.give_back`, for the state the server is in now. They are for reading too, so they
-stand one by one and in order; where they would not fit into an event, only the accounts' part stands there, with where
-to find the rest.
+stand one by one and in order; where they would not fit into an event, only the accounts' part stands there. Texts of
+views, routines, triggers and events may hold secrets of the users, so they are pointed at and never printed.
+
+Invariant: once the users are in on what was restored, nothing here moves or drops anything of theirs.
 """
 
-from collections.abc import Sequence
-
-from tidewind.domain.manifest import DatabaseObject
-from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literal
+from tidewind.domain import keys
+from tidewind.engines.mariadb.quoting import quote_name, quote_table
 from tidewind.engines.mariadb.restore import gate, safeguard
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.definitions import Definitions
@@ -22,30 +22,44 @@ MAX_BYTES = 200_000
 
 
 async def way_back(link: Link, scope: RestoreScope, memory: Memory) -> tuple[str, ...]:
-    """The statements, in order."""
+    """The statements, in order; those that begin with `--` are for the reader."""
     belt = await memory.get(gate.KEPT_GATE) or {}
+    # Its last two statements lift the belt and end the fence.
     opening = gate.open_by_hand(scope, str(belt.get("init_connect", "")))
+    sets = AccountSets(link, scope.restore_id)
+    if not await sets.exists("saved"):
+        return opening
+    if not await sets.exists("target"):
+        return (
+            "-- the restored data and its accounts are in force; there is no way back but an undo",
+            *opening[-2:],
+        )
     kept = await memory.get(safeguard.KEPT_DEFINITIONS)
-    if kept is None or not await AccountSets(link, scope.restore_id).exists("saved"):
+    if kept is None:
         return opening
     statements = ["SET SESSION foreign_key_checks = 0", f"SET SESSION sql_log_bin = {int(link.logged)}"]
     statements += await _tables(link, scope, Definitions.from_facts(kept))
     statements += _variables(await memory.get(KEPT_VARIABLES))
-    kept_events = await memory.get(gate.KEPT_EVENTS) or {"events": []}
-    events = _objects([DatabaseObject.model_validate(event) for event in kept_events["events"]])
-    whole = (*statements, *opening[:-1], *events, opening[-1])
+    pointers = _pointers(scope)
+    whole = (*pointers, *statements, *opening)
     if sum(len(statement) for statement in whole) > MAX_BYTES:
-        where = f"jobs/{scope.cluster_id}/{scope.job_id}/step-{safeguard.KEPT_DEFINITIONS}.json"
-        return (
-            f"-- the tables are in the schemas tidewind_{scope.restore_id.lower()}_s…, definitions in {where}",
-            *opening,
-        )
+        return (f"-- the tables are in the schemas tidewind_{scope.restore_id.lower()}_s…", *pointers, *opening)
     return whole
+
+
+def _pointers(scope: RestoreScope) -> tuple[str, ...]:
+    """Where the definitions are that these statements do not make again."""
+    notes = (
+        ("views, routines, triggers", safeguard.KEPT_DEFINITIONS),
+        ("events", gate.KEPT_EVENTS),
+    )
+    found = [(what, keys.job(scope.cluster_id, scope.job_id, f"step-{note}.json")) for what, note in notes]
+    return tuple(f"-- to be made again by hand: {what}, as defined in {where}" for what, where in found)
 
 
 async def _tables(link: Link, scope: RestoreScope, kept: Definitions) -> list[str]:
     """Everything but accounts: what was loaded goes, what was set aside returns."""
-    out = await safeguard.way_out(link, scope.restore_id, {})
+    out = await safeguard.way_out(link, scope.restore_id, kept, {})
     back = [(safe, home) for home, safe in safeguard.safety_moves(scope.restore_id, kept)]
     there = await safeguard.user_schemas(link)
     moves = [*out, *await safeguard.at_origin(link, back)]
@@ -59,16 +73,7 @@ async def _tables(link: Link, scope: RestoreScope, kept: Definitions) -> list[st
     statements += [
         f"ALTER TABLE {quote_table(key['schema'], key['table'])} ADD {key['item']}" for key in kept.foreign_keys
     ]
-    return statements + _objects(kept.objects)
-
-
-def _objects(objects: Sequence[DatabaseObject]) -> list[str]:
-    statements = []
-    for one in objects:
-        session = {key: value for key, value in one.session.items() if key != "collation_database"}
-        assigned = ", ".join(f"SESSION {quote_name(name)} = {text_literal(value)}" for name, value in session.items())
-        statements += [f"USE {quote_name(one.schema_name)}", *([f"SET {assigned}"] if assigned else []), one.create]
-    return [*statements, "SET NAMES utf8mb4"] if statements else []
+    return statements
 
 
 def _variables(kept: object) -> list[str]:

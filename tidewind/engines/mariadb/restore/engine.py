@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Literal
 
 from tidewind.domain.manifest import DatabaseObject, Schema
 from tidewind.engines.mariadb.connection import Access
@@ -70,10 +71,13 @@ class MariaDBRestoreEngine:
                 link, scope, held, identity=identity, keep_accounts=keep_accounts, workers=self._workers
             )
 
-    async def expire(self, address: Address, login: Login, restore_id: str) -> int:
-        async with _linked(Access(address=address, login=login)) as link:
+    async def expire(
+        self, address: Address, login: Login, restore_id: str, *, replicas: Literal["none", "attached"]
+    ) -> int:
+        async with _linked(Access(address=address, login=login), logged=replicas == "attached") as link:
             dropped = await safeguard.drop_schemas(link, names.own_prefix(restore_id))
-            await AccountSets(link, restore_id).drop("saved")
+            async with link.unlogged():
+                await AccountSets(link, restore_id).drop("saved")
             return dropped
 
 
@@ -150,30 +154,33 @@ class MariaDBRestoreSession:
     async def unchanged_since(self, position_then: str | None) -> bool:
         return self._link.logged or await position.head(self._link) == position_then
 
-    async def open(self, source: Source, memory: Memory, report: Report) -> Opened:
+    async def open(self, memory: Memory, report: Report) -> Opened:
         report("opening", 0, None, "")
-        events = (
-            [one for one in source.manifest.objects if one.kind == "event"]
-            if isinstance(source, SnapshotSource)
-            else [DatabaseObject.model_validate(event) for event in source.kept[gate.KEPT_EVENTS]["events"]]
-        )
-        return await ways_out.open_up(
+        return await ways_out.open_up(self._link, self._scope, memory)
+
+    async def give_back(self, source: Source | None, memory: Memory, report: Report) -> tuple[str, ...]:
+        report("returning", 0, None, "")
+        return await ways_out.give_back(self._link, self._scope, source, memory)
+
+    async def settle(self, source: Source | None, memory: Memory, *, opened: bool) -> tuple[str, ...]:
+        if not opened:
+            return await ways_out.settle_returned(self._link, memory)
+        not_made = await ways_out.settle_opened(
             self._link,
             self._scope,
             memory,
-            events=events,
-            schemas=_schemas_of(source),
-            wanted=_variables_of(source),
+            events=[] if source is None else _events_of(source),
+            schemas=[] if source is None else _schemas_of(source),
+            wanted={} if source is None else _variables_of(source),
         )
-
-    async def give_back(self, source: Source | None, memory: Memory, report: Report) -> None:
-        report("returning", 0, None, "")
-        await ways_out.give_back(self._link, self._scope, source, memory)
+        return not_made if source is not None else (*not_made, "events: the backup can no longer be read")
 
     async def open_by_hand(self, memory: Memory) -> tuple[str, ...]:
         return await by_hand.way_back(self._link, self._scope, memory)
 
-    async def finish(self, source: Source | None, *, opened: bool) -> None:
+    async def finish(self, source: Source | None, memory: Memory, *, opened: bool) -> None:
+        if not opened:
+            await self._refuse_to_lose_tables(memory)
         sets = AccountSets(self._link, self._scope.restore_id)
         async with self._link.unlogged():
             for kind in ("gate", "target", "closed"):
@@ -185,6 +192,13 @@ class MariaDBRestoreSession:
             await safeguard.drop_schemas(self._link, names.own_prefix(source.restore_id))
         await self._drop_helpers()
         await fence.end(self._link, self._scope)
+
+    async def _refuse_to_lose_tables(self, memory: Memory) -> None:
+        """Raises DatabaseError while a table of the users may be in what `finish` drops. Once the users are in they may
+        drop tables themselves, so what counts then is that all stood at home before."""
+        kept = await memory.get(safeguard.KEPT_DEFINITIONS)
+        if kept is not None and await memory.get(ways_out.KEPT_BACK) is None:
+            await verify.moved(self._link, Definitions.from_facts(kept))
 
     async def _drop_helpers(self) -> None:
         """What dead workers and a dead predecessor left in the work schema."""
@@ -207,6 +221,12 @@ async def _linked(access: Access, *, logged: bool = False) -> AsyncIterator[Link
 
 def _definitions_of(source: SafeguardSource) -> Definitions:
     return Definitions.from_facts(source.kept[safeguard.KEPT_DEFINITIONS])
+
+
+def _events_of(source: Source) -> Sequence[DatabaseObject]:
+    if isinstance(source, SnapshotSource):
+        return [one for one in source.manifest.objects if one.kind == "event"]
+    return [DatabaseObject.model_validate(event) for event in source.kept[gate.KEPT_EVENTS]["events"]]
 
 
 def _schemas_of(source: Source) -> Sequence[Schema]:

@@ -21,7 +21,7 @@ from tidewind.engines.mariadb.restore.objects import create_objects, create_sche
 from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.restore.session import set_session
 from tidewind.engines.mariadb.restore.worker import AddKeys, LoadChunk, LoadTask, LoadWhole, Rows
-from tidewind.ports.engine import Report
+from tidewind.ports.engine import DatabaseError, Report
 from tidewind.ports.restore import Loaded, SnapshotSource
 
 KEYS_LATER_ROWS = 20_000
@@ -47,7 +47,10 @@ async def load(link: Link, source: SnapshotSource, restore_id: str, *, workers: 
     total = sum(table.row_bytes for table in manifest.tables)
     report("loading", 0, total, "bytes")
     await create_schemas(link, manifest.schemas)
-    await create_objects(link, [one for one in manifest.objects if one.kind == "sequence"], manifest.schemas)
+    sequences = [one for one in manifest.objects if one.kind == "sequence"]
+    refused = await create_objects(link, sequences, manifest.schemas)
+    if refused:
+        raise DatabaseError("database-failed", "; ".join(refused)[:2000])
     filling = await _make_tables(link, manifest)
     pool: Pool[LoadTask, int] = Pool(
         worker.main,

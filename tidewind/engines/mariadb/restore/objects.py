@@ -11,12 +11,14 @@ from typing import Any
 from pymysql.charset import charset_by_name
 
 from tidewind.domain.manifest import DatabaseObject, Schema
+from tidewind.engines.mariadb.failures import INTERRUPTED, LOCK_TIMEOUT, code_of
 from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literal
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.session import set_session
 from tidewind.ports.engine import DatabaseError
 
 _CREATE_DATABASE = "CREATE DATABASE "
+_DEADLOCK = frozenset({1213})
 _DROPPED_AS = {
     "view": "VIEW",
     "procedure": "PROCEDURE",
@@ -39,34 +41,48 @@ async def create_schemas(link: Link, schemas: Sequence[Schema]) -> None:
 
 
 async def create_objects(link: Link, objects: Sequence[DatabaseObject], schemas: Sequence[Schema]) -> list[str]:
-    """Make objects in the order given, but views when what they read is there. Returns views that cannot be made, with
-    the reason: those that were broken when they were read. Raises DatabaseError for anything else that fails.
+    """Make objects in the order given, but views when what they read is there. Returns why some could not be made: the
+    server refuses objects that were broken before, and lets ALTER TABLE break one that stands. Raises DatabaseError
+    when the server cannot be worked with at all.
 
     An object remembers its schema's collation at the time it was made, so the schema is given that for the moment, and
     its own, from `schemas`, at the end.
     """
     waiting = [one for one in objects if one.kind == "view"]
     maker = _Maker(link)
-    for one in objects:
-        if one.kind != "view":
-            await maker.make(one)
-    broken: list[tuple[DatabaseObject, str]] = []
+    _, refused = await _make_each(maker, [one for one in objects if one.kind != "view"])
+    broken: list[str] = []
     while waiting:
-        broken = []
-        for view in waiting:
-            try:
-                await maker.make(view)
-            except DatabaseError as error:
-                if error.kind != "database-failed":
-                    raise
-                broken.append((view, error.detail))
-        if len(broken) == len(waiting):
+        left, broken = await _make_each(maker, waiting)
+        if len(left) == len(waiting):
             break
-        waiting = [view for view, _ in broken]
+        waiting = left
     await set_session(link, {})
     if objects:
         await create_schemas(link, schemas)
-    return [reason for _, reason in broken]
+    return [*refused, *broken]
+
+
+def refused_for_good(error: DatabaseError) -> bool:
+    """Whether the server understood a definition and would not take it: repeating it would not help."""
+    if error.kind not in ("database-failed", "database-rights-missing"):
+        return False
+    return code_of(error) not in LOCK_TIMEOUT | INTERRUPTED | _DEADLOCK
+
+
+async def _make_each(maker: "_Maker", objects: Sequence[DatabaseObject]) -> tuple[list[DatabaseObject], list[str]]:
+    """Those that the server refused, and why."""
+    left: list[DatabaseObject] = []
+    reasons: list[str] = []
+    for one in objects:
+        try:
+            await maker.make(one)
+        except DatabaseError as error:
+            if not refused_for_good(error):
+                raise
+            left.append(one)
+            reasons.append(error.detail)
+    return left, reasons
 
 
 class _Maker:
@@ -86,6 +102,9 @@ class _Maker:
                 await self._link.run(_sequence_state(where, one.attributes["row"]))
         except DatabaseError as error:
             raise DatabaseError(error.kind, f"{one.kind} {where} cannot be made again: {error.detail}") from error
+        except (ValueError, LookupError) as error:
+            detail = f"{one.kind} {where} cannot be made again: its character set or collation is not known"
+            raise DatabaseError("database-failed", detail) from error
 
     async def _settle(self, one: DatabaseObject) -> None:
         """Schema, its collation and the session of an object."""

@@ -16,7 +16,7 @@ from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_liter
 from tidewind.engines.mariadb.restore import names
 from tidewind.engines.mariadb.restore.definitions import Definitions
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.objects import create_objects, create_schemas
+from tidewind.engines.mariadb.restore.objects import create_objects, create_schemas, refused_for_good
 from tidewind.engines.mariadb.restore.statements import TablePath, rename
 from tidewind.ports.engine import DatabaseError, Report
 
@@ -38,33 +38,46 @@ async def set_aside(link: Link, restore_id: str, present: Definitions, report: R
     return len(moves)
 
 
-async def bring_back(link: Link, restore_id: str, kept: Definitions, out: Sequence[Move]) -> None:
+async def bring_back(link: Link, restore_id: str, kept: Definitions, out: Sequence[Move]) -> tuple[str, ...]:
     """The reverse of `set_aside`. `out` says where the tables that were loaded meanwhile go, as `way_out` found it the
-    first time. One RENAME does both, so a table of the users is never moved out after it came back."""
+    first time. One RENAME does both, so a table of the users is never moved out after it came back.
+
+    Returns what could not be made again, with the reason: the server lets objects stand that it would not create, a
+    trigger whose column was dropped for one, and such a thing must not keep the users out of their tables."""
     for schema in await user_schemas(link):
         await _drop_all_but_tables(link, schema)
     await create_schemas(link, kept.schemas)
     await make_schemas(link, (new[0] for _, new in out))
     back = [(safe, home) for home, safe in safety_moves(restore_id, kept)]
-    gone = await _still_to_go(link, out)
+    home = await never_left(link, restore_id, kept)
+    gone = [(old, new) for old, new in await _still_to_go(link, out) if old not in home]
     moves = [*gone, *await at_origin(link, back)]
     if moves:
         await link.run(rename(moves), deadline_s=RENAME_DEADLINE_S)
     belonging = {schema.name for schema in kept.schemas}
     await drop_empty(link, [schema for schema in await user_schemas(link) if schema not in belonging])
-    for key in kept.foreign_keys:
-        await _add_foreign_key(link, key)
-    await create_objects(link, kept.objects, kept.schemas)
+    not_made = [reason for key in kept.foreign_keys for reason in await _add_foreign_key(link, key)]
+    return (*not_made, *await create_objects(link, kept.objects, kept.schemas))
 
 
-async def way_out(link: Link, restore_id: str, known: Mapping[TablePath, TablePath]) -> list[Move]:
-    """Where each table that stands in the cluster now would go: where `known` says, else into a trash schema."""
+async def way_out(link: Link, restore_id: str, kept: Definitions, known: Mapping[TablePath, TablePath]) -> list[Move]:
+    """Where each table that was loaded goes: where `known` says, else into a trash schema. Tables of the users that
+    still stand where they belong, or do so again, go nowhere."""
+    home = await never_left(link, restore_id, kept)
     moves: list[Move] = []
     for number, schema in enumerate(await user_schemas(link), start=1):
         trash = names.trash_schema(restore_id, number)
         for table in await tables_of(link, schema):
-            moves.append(((schema, table), known.get((schema, table), (trash, table))))
+            if (schema, table) not in home:
+                moves.append(((schema, table), known.get((schema, table), (trash, table))))
     return moves
+
+
+async def never_left(link: Link, restore_id: str, kept: Definitions) -> frozenset[TablePath]:
+    """Kept tables that are not in their safety schema: whatever has such a name in the cluster is the users' own."""
+    moves = safety_moves(restore_id, kept)
+    aside = {home for home, _ in await _standing_at_destination(link, moves)}
+    return frozenset(home for home, _ in moves if home not in aside)
 
 
 def safety_moves(restore_id: str, present: Definitions) -> list[Move]:
@@ -164,6 +177,11 @@ async def at_origin(link: Link, moves: Sequence[Move]) -> list[Move]:
     return [(old, new) for old, new in moves if old in standing]
 
 
+async def _standing_at_destination(link: Link, moves: Sequence[Move]) -> list[Move]:
+    back = [(new, old) for old, new in moves]
+    return [(old, new) for new, old in await at_origin(link, back)]
+
+
 async def _still_to_go(link: Link, out: Sequence[Move]) -> list[Move]:
     """Of these moves those not made yet. A name that is taken at the destination tells that its move was made: what
     stands at the origin since then is another table."""
@@ -171,11 +189,20 @@ async def _still_to_go(link: Link, out: Sequence[Move]) -> list[Move]:
     return [(old, new) for old, new in await at_origin(link, out) if new not in taken]
 
 
-async def _add_foreign_key(link: Link, key: Mapping[str, Any]) -> None:
+async def _add_foreign_key(link: Link, key: Mapping[str, Any]) -> list[str]:
+    """Returns why the server would not take it, if so."""
     known = await link.value(
         "SELECT COUNT(*) FROM information_schema.table_constraints WHERE constraint_type = 'FOREIGN KEY' "
         f"AND table_schema = {text_literal(key['schema'])} AND table_name = {text_literal(key['table'])} "
         f"AND constraint_name = {text_literal(key['name'])}"
     )
-    if not known:
-        await link.run(f"ALTER TABLE {quote_table(key['schema'], key['table'])} ADD {key['item']}")
+    if known:
+        return []
+    table = quote_table(key["schema"], key["table"])
+    try:
+        await link.run(f"ALTER TABLE {table} ADD {key['item']}")
+    except DatabaseError as error:
+        if not refused_for_good(error):
+            raise
+        return [f"foreign key {quote_name(key['name'])} of {table} cannot be made again: {error.detail}"]
+    return []
