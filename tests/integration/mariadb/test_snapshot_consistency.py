@@ -113,7 +113,7 @@ def altering(server: Any, statements: Iterator[str], pause: float) -> Iterator[l
 
     def loop() -> None:
         connection = client(server)
-        run(connection, "USE ddl", "SET lock_wait_timeout = 60, sql_mode = ''")
+        run(connection, "USE ddl", "SET lock_wait_timeout = 300, sql_mode = ''")
         for statement in statements:
             try:
                 run(connection, statement)
@@ -130,7 +130,7 @@ def altering(server: Any, statements: Iterator[str], pause: float) -> Iterator[l
         yield done
     finally:
         ended.set()
-        thread.join(60)
+        thread.join(310)
     assert not failures, failures[:3]
 
 
@@ -179,6 +179,7 @@ def check_invariants(server: Any) -> None:
     connection.close()
 
 
+@pytest.mark.timeout(900)
 async def test_writers_and_ddl(mariadb_factory: Callable[..., Awaitable[Any]], tmp_path: Path) -> None:
     source = await mariadb_factory()
     replica, target = await mariadb_factory(server_id=2), await mariadb_factory(server_id=3)
