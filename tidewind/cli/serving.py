@@ -11,7 +11,7 @@ from rich.text import Text
 from tidewind.cli.endings import FAILED, OK, Complaint
 from tidewind.cli.formats import printable
 from tidewind.cli.screen import Screen
-from tidewind.embedded.tree import ProcessTree, TreeError, children, services_here
+from tidewind.embedded.tree import SERVICES, ProcessTree, TreeError, children
 
 _COLOURS = ("cyan", "green", "magenta", "blue", "yellow")
 READY_S = 120.0
@@ -56,7 +56,7 @@ async def _tell_ready(tree: ProcessTree, screen: Screen) -> None:
 
 
 def _printer(screen: Screen) -> Callable[[str, str], None]:
-    names = services_here()
+    names = SERVICES
     width = max(map(len, names), default=0)
 
     def show(name: str, text: str) -> None:

@@ -8,7 +8,6 @@ started it.
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import signal
 import sys
@@ -22,7 +21,8 @@ import aiohttp
 from tidewind.embedded import leash
 from tidewind.embedded.processes import LOOPBACK, free_port
 
-SERVICES: Final = ("scheduler", "snapshotter", "changelog", "restorer", "dashboard")
+SERVICES: Final = ("scheduler", "snapshotter", "restorer")
+"""In the order in which they are started."""
 TAIL_LINES: Final = 25
 BACKOFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY_S: Final = 60.0
@@ -42,11 +42,6 @@ class TreeError(RuntimeError):
         self.tail = tuple(tail)
 
 
-def services_here() -> tuple[str, ...]:
-    """The services that this release has, in the order in which they are started."""
-    return tuple(name for name in SERVICES if importlib.util.find_spec(f"services.{name}.__main__") is not None)
-
-
 def service_command(name: str) -> tuple[str, ...]:
     return (sys.executable, "-m", f"services.{name}")
 
@@ -64,7 +59,7 @@ class Child:
 def children(environment: Mapping[str, str], names: Sequence[str] | None = None) -> list[Child]:
     """A child for each service, all with the same environment but for the health port."""
     made = []
-    for name in services_here() if names is None else names:
+    for name in SERVICES if names is None else names:
         port = free_port()
         own = {"TIDEWIND_HEALTH_HOST": LOOPBACK, "TIDEWIND_HEALTH_PORT": str(port)}
         made.append(
