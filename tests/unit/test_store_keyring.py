@@ -106,7 +106,7 @@ def test_load_follows_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("env:SOME_KEYRING", "SOME_KEYRING is not set"),
         (f"file:{place}.gone", "cannot be read"),
         (f"file:{tmp_path}", "cannot be read"),
-        ("prod-1: AAAA", "a reference is"),
+        ("prod-1: AAAA", "named by reference"),
     ):
         with pytest.raises(StoreRefused, match=cause) as refused:
             Keyring.load(reference)
