@@ -8,7 +8,7 @@ name.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -99,6 +99,7 @@ class _BackupJob:
         self._cluster = context.job.cluster_id
         self._backup = ids.backup_id(context.job.job_id)
         self._started = context.job.accepted_at
+        self._putting: asyncio.Future[bool] | None = None
 
     async def run(self) -> Ending:
         standing = await self._outcome()
@@ -273,27 +274,29 @@ class _BackupJob:
         )
 
     async def _registered(self) -> RegistryEntry | None:
-        """The cluster's entry, asked for until the store answers: an end must not contradict the outcome."""
-        while True:
-            try:
-                return await self._tools.registry.newest(self._cluster)
-            except StoreUnavailable as error:
-                log.warning("waiting for the store", action="store-awaited", backup=self._backup, error=str(error))
-                await self._tools.clock.sleep(_STORE_PAUSE_S)
+        """The cluster's entry: an end must not contradict the outcome because the store was away for a moment."""
+        return await self._for_certain(lambda: self._tools.registry.newest(self._cluster))
 
     async def _put_outcome(self, outcome: BackupOutcome) -> BackupOutcome:
         key = keys.outcome(self._cluster, self._backup)
         # Shielded: cancelled in the middle, nobody would know whether the backup exists.
-        if await asyncio.shield(self._tools.store.put_if_absent(key, outcome.to_bytes())):
+        self._putting = asyncio.ensure_future(self._tools.store.put_if_absent(key, outcome.to_bytes()))
+        if await asyncio.shield(self._putting):
             return outcome
         return parse(BackupOutcome, await self._tools.store.get(key))
 
     async def _outcome_for_certain(self) -> BackupOutcome | None:
-        """The outcome, asked for until the store answers: a put whose answer was lost may have made the backup
-        complete, and its objects must not be swept then."""
+        """The outcome, once no put of ours is under way: one whose answer was lost, or whose caller was cancelled, may
+        have made the backup complete, and its objects must not be swept then."""
+        if self._putting is not None:
+            await asyncio.wait([self._putting])
+        return await self._for_certain(self._outcome)
+
+    async def _for_certain(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """Ask until the store answers."""
         while True:
             try:
-                return await self._outcome()
+                return await ask()
             except StoreUnavailable as error:
                 log.warning("waiting for the store", action="store-awaited", backup=self._backup, error=str(error))
                 await self._tools.clock.sleep(_STORE_PAUSE_S)

@@ -157,3 +157,36 @@ async def test_a_backup_whose_outcome_got_through_keeps_its_objects(bench: Bench
     assert bench.engine.calls == 1
     assert ending.body.attempt == 101
     assert keys.manifest(keys.attempt(CLUSTER, ending.body.backup_id, 101)) in await bench.keys("snapshots/")
+
+
+class PutsSlowly:
+    """The store, but the first put of an outcome takes until the test lets it through."""
+
+    def __init__(self, store: SealedStore) -> None:
+        self._store = store
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def put_if_absent(self, key: str, data: bytes) -> bool:
+        if key.startswith(keys.OUTCOMES):
+            self.begun.set()
+            await self.go_on.wait()
+        return await self._store.put_if_absent(key, data)
+
+
+async def test_a_cancel_while_the_outcome_is_put_sweeps_nothing_of_it(bench: Bench) -> None:
+    store = PutsSlowly(bench.store)
+    tools = replace(bench.tools, store=store)  # type: ignore[arg-type]
+    context = bench.job(RUN, {"cause": "slot"})
+    working = asyncio.ensure_future(RunBackup(tools).work(context))
+    await asyncio.wait_for(store.begun.wait(), 5)
+    context.cancel_requested.set()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    store.go_on.set()
+    ending = await asyncio.wait_for(working, 5)
+    assert isinstance(ending.body, BackupCompleted)
+    assert keys.manifest(keys.attempt(CLUSTER, ending.body.backup_id, 101)) in await bench.keys("snapshots/")
