@@ -23,6 +23,8 @@ from tidewind.embedded.mariadb import PrivateMariaDB
 
 WORKERS = 2
 CLUSTER = "bench"
+_SETTLE_S = 120.0
+_CLEAN_PAGES = 100
 _OPTIONS = ("--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M", "--max-connections=200")
 
 
@@ -62,12 +64,16 @@ async def _measure(
     async with PlainClient(bootstrap, deployment.prefix) as client:
         await _enroll(client, server)
         for number in range(1, rounds + 1):
+            await _settle(root)
             peers["backup"].append(await _mydumper(server, folder / "dump"))
+            await _settle(root)
             seconds, backup, stall = await _backup(client, server)
             ours["backup"].append(seconds)
             ours["stall"].append(stall)
             _say(f"round {number}: backup {seconds:.2f} s, mydumper {peers['backup'][-1]:.2f} s, stall {stall:.0f} ms")
+            await _settle(root)
             peers["restore"].append(await _myloader(server, root, folder / "dump"))
+            await _settle(root)
             ours["restore"].append(await _restore(client, backup))
             root = await server.connect()
             await _drop_safeguards(root)
@@ -168,6 +174,7 @@ async def _mydumper(server: PrivateMariaDB, target: Path) -> float:
 
 async def _myloader(server: PrivateMariaDB, root: Any, source: Path) -> float:
     async with root.cursor() as cursor:
+        await cursor.execute("SET sql_notes = 0")
         await cursor.execute("DROP DATABASE IF EXISTS bench_loaded")
     seconds = await _run(
         "myloader", *_login(server), "-s", "bench", "-B", "bench_loaded", "-t", str(WORKERS), "-d", str(source)
@@ -177,6 +184,21 @@ async def _myloader(server: PrivateMariaDB, root: Any, source: Path) -> float:
         _require((await cursor.fetchone())[0] > 0, "myloader loaded nothing")
         await cursor.execute("DROP DATABASE bench_loaded")
     return seconds
+
+
+async def _settle(root: Any) -> None:
+    """Wait until the server has written out what the run before left dirty, so that no run pays for another's pages."""
+    async with root.cursor() as cursor, asyncio.timeout(_SETTLE_S):
+        for variable in ("innodb_io_capacity_max", "innodb_io_capacity"):
+            await cursor.execute(f"SET GLOBAL {variable} = 20000")
+        await cursor.execute("SET GLOBAL innodb_max_dirty_pages_pct = 0")
+        dirty = _CLEAN_PAGES
+        while dirty >= _CLEAN_PAGES:
+            await asyncio.sleep(0.1)
+            await cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'")
+            dirty = int((await cursor.fetchone())[1])
+        for variable in ("innodb_max_dirty_pages_pct", "innodb_io_capacity", "innodb_io_capacity_max"):
+            await cursor.execute(f"SET GLOBAL {variable} = DEFAULT")
 
 
 async def _drop_safeguards(root: Any) -> None:

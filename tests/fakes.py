@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from schemas.envelope import Message
-from schemas.topics import Topic
+from schemas.topics import STATUS, Topic
+from tidewind.bus.status_view import StatusFold
 from tidewind.ports.bus import BusUnavailable
 
 
@@ -69,11 +70,19 @@ class SharedView:
         return True
 
     def get(self, key: str) -> Mapping[str, object] | None:
-        found = [message.data for where, message in self._publisher.messages if message.key == key]
-        return found[-1] if found else None
+        return self._folded().get(key)
 
     def keys(self, prefix: str) -> list[str]:
-        return sorted({message.key for _, message in self._publisher.messages if message.key.startswith(prefix)})
+        return self._folded().keys(prefix)
+
+    def late(self) -> list[str]:
+        return self._folded().late()
+
+    def _folded(self) -> StatusFold:
+        fold = StatusFold()
+        for message in self._publisher.of(STATUS):
+            fold.apply(message)
+        return fold
 
     def silence_s(self, key: str) -> float:
         return self.silence.get(key, 0.0)

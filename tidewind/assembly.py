@@ -1,61 +1,40 @@
-"""What the bootstrap of every service makes alike: store, bus and their settings from the environment.
+"""What the bootstrap of every service makes alike: store, bus, status view, publisher.
 
 Only bootstraps import this. It names adapters so that they need not repeat each other.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.base import SecretReference
 from schemas.topics import STATUS
 from tidewind.bus.connection import Connection
 from tidewind.bus.partitioner import partition_of
 from tidewind.bus.publisher import KafkaPublisher
-from tidewind.bus.settings import BusSettings
 from tidewind.bus.status_view import KafkaStatusView
 from tidewind.domain.records import Repository
+from tidewind.environment import bus_settings, store_settings
 from tidewind.ports.engine import StoreFactory
 from tidewind.runtime.clock import SystemClock, SystemRandomness
-from tidewind.runtime.health import HealthServer
+from tidewind.runtime.health import Check, HealthServer
 from tidewind.runtime.host import Host
 from tidewind.runtime.logs import configure_logs
+from tidewind.runtime.metrics import follow_publisher
 from tidewind.runtime.secrets import resolve
 from tidewind.runtime.settings import ServiceSettings
 from tidewind.store.conditional import require_conditional_puts
-from tidewind.store.factory import StoreSettings, open_store, sweep_uploads
+from tidewind.store.factory import open_store, sweep_uploads
 from tidewind.store.repository import open_repository
 from tidewind.store.sealed import SealedStore
-
-
-class _KafkaEnvironment(BaseSettings, BusSettings):
-    model_config = SettingsConfigDict(env_prefix="TIDEWIND_KAFKA_", extra="ignore", frozen=True)
-
-
-class _StoreEnvironment(BaseSettings, StoreSettings):
-    model_config = SettingsConfigDict(env_prefix="TIDEWIND_STORE_", extra="ignore", frozen=True, populate_by_name=True)
-
-    keyring: SecretReference | None = Field(default=None, validation_alias="TIDEWIND_KEYRING")
 
 
 class _Deployment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TIDEWIND_", extra="ignore")
 
     deployment: str | None = None
-
-
-def bus_settings() -> BusSettings:
-    """From `TIDEWIND_KAFKA_*`. Raises pydantic.ValidationError."""
-    return BusSettings.model_validate(_KafkaEnvironment().model_dump())
-
-
-def store_settings() -> StoreSettings:
-    """From `TIDEWIND_STORE_*` and `TIDEWIND_KEYRING`. Raises pydantic.ValidationError."""
-    return StoreSettings.model_validate(_StoreEnvironment().model_dump())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +45,7 @@ class Platform:
     clock: SystemClock
     store: SealedStore
     open_store: StoreFactory
+    store_modules: tuple[str, ...]
     repository: Repository
     connection: Connection
     publisher: KafkaPublisher
@@ -94,6 +74,7 @@ async def open_platform(name: str) -> AsyncGenerator[Platform, None]:
             await require_conditional_puts(store.inner, SystemRandomness())
         await sweep_uploads(store.inner)
         publisher = KafkaPublisher(connection)
+        follow_publisher(lambda: publisher.pending)
         view = KafkaStatusView(connection, clock)
         host = Host(name, stop_deadline_s=service.stop_deadline_s)
         host.on_close("publisher", publisher.close)
@@ -119,6 +100,7 @@ async def open_platform(name: str) -> AsyncGenerator[Platform, None]:
             clock=clock,
             store=store,
             open_store=partial(open_store, settings),
+            store_modules=settings.modules,
             repository=repository,
             connection=connection,
             publisher=publisher,
@@ -128,14 +110,16 @@ async def open_platform(name: str) -> AsyncGenerator[Platform, None]:
         )
 
 
-async def serve_health(platform: Platform) -> None:
-    """Add the health server to the platform's host: ready means Kafka and the status topic are followed."""
+async def serve_health(platform: Platform, more: Mapping[str, Check] | None = None) -> None:
+    """Add the health server to the platform's host: ready means Kafka and the status topic are followed, and what
+    `more` of the service's own checks say."""
     health = HealthServer(
         platform.service.health_host,
         platform.service.health_port,
         {
             "kafka": lambda: None if platform.publisher.connected else "no connection to Kafka",
             "status": lambda: None if platform.view.caught_up() else "the status topic is not read to its end yet",
+            **(more or {}),
         },
     )
     await health.start()

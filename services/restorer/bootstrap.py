@@ -10,13 +10,16 @@ from services.restorer.handlers.expiry import Expiry
 from services.restorer.handlers.request import RequestRestore
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.handlers.undo import UndoRestore
+from services.restorer.handlers.undone import UndoneRestores
 from services.restorer.settings import RestorerSettings
 from tidewind.assembly import Platform, open_platform, serve_health
 from tidewind.bus.consumer import Consumer, ConsumerRules
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
 from tidewind.ports.restore import Mint
 from tidewind.runtime.clock import SystemRandomness
+from tidewind.runtime.metrics import follow_consumer
 from tidewind.runtime.service import JobService
+from tidewind.runtime.workers import prepare_workers
 from tidewind.store.keyring import MINTED_ACCOUNTS
 
 NAME = "restorer"
@@ -49,6 +52,7 @@ def mint_of(platform: Platform) -> Mint:
 
 async def _assemble(platform: Platform) -> None:
     settings = RestorerSettings()
+    await prepare_workers(("tidewind.engines.mariadb.restore.worker", *platform.store_modules))
     service = JobService(
         NAME,
         platform.service.instance,
@@ -85,9 +89,19 @@ async def _assemble(platform: Platform) -> None:
     availability = AvailabilityKeeper(
         tools, publisher=platform.publisher, composer=service.composer, view=platform.view, owns=service.owns
     )
+    undone = UndoneRestores(
+        publisher=platform.publisher,
+        composer=service.composer,
+        view=platform.view,
+        clock=platform.clock,
+        owns=service.owns,
+    )
     expiry = Expiry(tools, publisher=platform.publisher, composer=service.composer, owns=service.owns)
+    follow_consumer(NAME, consumer)
     platform.host.add("consumer", consumer.run)
     platform.host.add("takeover", service.take_over)
+    platform.host.add("late statuses", service.late_statuses.run)
     platform.host.add("availability", availability.run)
+    platform.host.add("undone restores", undone.run)
     platform.host.add("expiry", expiry.run)
     platform.host.on_close("jobs", lambda: service.stop(platform.service.stop_deadline_s))

@@ -25,6 +25,7 @@ from tidewind.bus.consumer import Consumer, ConsumerRules
 from tidewind.domain import ids
 from tidewind.domain.regions import extend_regions, shipped_regions
 from tidewind.ports.bus import BusError, RecordHandler
+from tidewind.runtime.metrics import STREAM_RESTARTS, follow_consumer
 from tidewind.runtime.service import JobService
 from tidewind.runtime.settings import RegionSettings
 
@@ -35,12 +36,12 @@ ENGINES = frozenset({"mariadb"})
 async def serve() -> int:
     """Run until a signal; the exit code."""
     async with open_platform(NAME) as platform:
-        await _assemble(platform, SchedulerSettings())
-        await serve_health(platform)
+        app = await _assemble(platform, SchedulerSettings())
+        await serve_health(platform, {"ticks": lambda: stuck_in_words(app.stuck())})
         return await platform.host.run()
 
 
-async def _assemble(platform: Platform, settings: SchedulerSettings) -> None:
+async def _assemble(platform: Platform, settings: SchedulerSettings) -> TickApplication:
     service = JobService(
         NAME,
         platform.service.instance,
@@ -72,10 +73,19 @@ async def _assemble(platform: Platform, settings: SchedulerSettings) -> None:
         on_assigned=service.assigned,
         on_poison=service.refuse_poison,
     )
+    follow_consumer(NAME, consumer)
     platform.host.add("consumer", consumer.run)
     platform.host.add("stream application", app.run)
     platform.host.add("takeover", service.take_over)
+    platform.host.add("late statuses", service.late_statuses.run)
     platform.host.on_close("jobs", lambda: service.stop(platform.service.stop_deadline_s))
+    STREAM_RESTARTS.set_function(lambda: app.restarts)
+    return app
+
+
+def stuck_in_words(partitions: frozenset[int]) -> str | None:
+    """For `/readyz`."""
+    return f"no tick comes back from the partitions {sorted(partitions)}" if partitions else None
 
 
 def _offer_commands(service: JobService, days: SlotDays, platform: Platform, settings: SchedulerSettings) -> None:
@@ -101,7 +111,7 @@ def _offer_commands(service: JobService, days: SlotDays, platform: Platform, set
 
 
 def _tick_handler(service: JobService, days: SlotDays, platform: Platform, settings: SchedulerSettings) -> TickHandler:
-    survey = Survey(platform.store, service.ledger, platform.clock, max_age_s=settings.tick_s / 2)
+    survey = Survey(platform.store, platform.clock, max_age_s=settings.tick_s / 2)
     speaker = Speaker(platform.publisher, service.composer.source)
     rules = SlotRules(
         grace=timedelta(hours=settings.grace_h),

@@ -11,16 +11,15 @@ And a partition may not be read again after a rebalance. So commands, which must
 bus's own consumer, and a partition whose ticks do not come back makes the application begin anew.
 
 What Faust would do by itself and must not: make topics (one replica, eight partitions), elect a leader over a topic of
-its own, wait for handlers without end when it stops, serve its tables over HTTP on all interfaces, take over logging.
+its own, wait for handlers without end when it stops, serve its tables over HTTP on all interfaces, take over logging,
+make folders for tables, which a killed process leaves behind, although ours are in memory.
 """
 
 import asyncio
 import contextlib
 import json
 import math
-import shutil
 import ssl
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +78,13 @@ class ApplicationStuck(RuntimeError):
     """An application goes on although it was told to stop."""
 
 
+class _App(faust.App):  # type: ignore[misc]
+    """A Faust application that touches no disk."""
+
+    async def on_first_start(self) -> None:
+        """Here Faust makes folders for tables on disk."""
+
+
 class _TableRows:
     """The table as a tick uses it. Reads and writes happen within the tick agent, where Faust allows them."""
 
@@ -135,8 +141,7 @@ class TickApplication:
             await self._clock.sleep(_RESTART_S[min(failures, len(_RESTART_S)) - 1])
 
     async def _run_once(self) -> None:
-        folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="tidewind-scheduler-")
-        app = self._make(folder)
+        app = self._make()
         self._begin(frozenset())
         try:
             async with asyncio.timeout(_START_S):
@@ -153,7 +158,6 @@ class TickApplication:
         finally:
             self._begin(frozenset())
             await self._stop(app)
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _stop(self, app: Any) -> None:
         stopping = asyncio.create_task(app.stop())
@@ -164,9 +168,9 @@ class TickApplication:
         with contextlib.suppress(Exception):
             stopping.result()
 
-    def _make(self, folder: str) -> Any:
+    def _make(self) -> Any:
         settings = self._settings
-        app = faust.App(
+        app = _App(
             f"{settings.prefix}scheduler",
             broker=[f"kafka://{address}" for address in settings.bootstrap.split(",")],
             broker_credentials=_credentials(settings.security),
@@ -176,7 +180,6 @@ class TickApplication:
             broker_commit_interval=1.0,
             consumer_auto_offset_reset="earliest",
             store="memory://",
-            datadir=folder,
             key_serializer="raw",
             value_serializer="raw",
             topic_partitions=settings.partitions,

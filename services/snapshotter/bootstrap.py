@@ -12,8 +12,10 @@ from tidewind.assembly import Platform, open_platform, serve_health
 from tidewind.bus.consumer import Consumer, ConsumerRules
 from tidewind.domain.regions import extend_regions, shipped_regions
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
+from tidewind.runtime.metrics import follow_consumer
 from tidewind.runtime.service import JobService
 from tidewind.runtime.settings import RegionSettings
+from tidewind.runtime.workers import prepare_workers
 
 NAME = "snapshotter"
 
@@ -28,6 +30,7 @@ async def serve() -> int:
 
 async def _assemble(platform: Platform) -> None:
     settings = SnapshotterSettings()
+    await prepare_workers(("tidewind.engines.mariadb.worker", *platform.store_modules))
     service = JobService(
         NAME,
         platform.service.instance,
@@ -79,8 +82,10 @@ async def _assemble(platform: Platform) -> None:
         on_assigned=service.assigned,
         on_poison=service.refuse_poison,
     )
+    follow_consumer(NAME, consumer)
     platform.host.add("consumer", consumer.run)
     platform.host.add("takeover", service.take_over)
+    platform.host.add("late statuses", service.late_statuses.run)
     platform.host.add("sweeper", sweeper.run)
     platform.host.add("statuses", keeper.run)
     platform.host.on_close("jobs", lambda: service.stop(platform.service.stop_deadline_s))

@@ -39,3 +39,12 @@ def versitygw() -> Path:
     if not program.exists():
         raise ProgramMissingError(f"{program} does not exist; run  scripts/ensure-versitygw.sh")
     return program
+
+
+def mariadb(release: str) -> Path:
+    """The installation folder of another release of MariaDB, as `11.8`."""
+    script = HERE.parent.parent / "scripts" / "ensure-mariadb-releases.sh"
+    folder = cached(f"mariadb-{release}", script, HERE / "mariadb" / "pom.xml")
+    if not (folder / "complete").exists():
+        raise ProgramMissingError(f"MariaDB {release} is not in {folder}; run  scripts/ensure-mariadb-releases.sh")
+    return folder / "root" / "usr"

@@ -208,6 +208,20 @@ def test_states_fold_by_revision():
     assert folded.keys("job/") == ["job/shop/1"]
 
 
+def test_a_key_is_late_while_its_last_record_is_a_lower_one():
+    folded = StatusFold()
+
+    def said(*revision):
+        return folded.apply(message(key="job/shop/1", data={"revision": list(revision)}))
+
+    for revision, late in (((2, 1), False), ((1, 9), True), ((2, 1), False), ((1, 9), True), ((2, 2), False)):
+        said(*revision)
+        assert folded.late() == (["job/shop/1"] if late else []), revision
+    said(1, 9)
+    folded.apply(message(key="job/shop/1", data=None))
+    assert folded.late() == []
+
+
 def test_only_a_higher_revision_breaks_the_silence():
     folded = StatusFold()
     folded.watched_s = 10.0

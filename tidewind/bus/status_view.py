@@ -40,18 +40,21 @@ class StatusFold:
     def __init__(self) -> None:
         self._states: dict[str, _State] = {}
         self._seen_at: dict[str, float] = {}
+        self._late: set[str] = set()
         self.watched_s = 0.0
 
     def apply(self, message: Message) -> bool:
         """Fold one record; True if it changed what is known. A lower revision than the known one is ignored: it is a
         late write of a predecessor. A tombstone always removes."""
         known = self._states.get(message.key)
+        self._late.discard(message.key)
         if message.data is None:
             self._seen_at[message.key] = self.watched_s
             self._states.pop(message.key, None)
             return known is not None
         revision = revision_of(message.data)
         if known is not None and revision < known.revision:
+            self._late.add(message.key)
             return False
         if known is None or revision > known.revision:
             self._seen_at[message.key] = self.watched_s
@@ -64,6 +67,9 @@ class StatusFold:
 
     def keys(self, prefix: str) -> list[str]:
         return sorted(key for key in self._states if key.startswith(prefix))
+
+    def late(self) -> list[str]:
+        return sorted(self._late)
 
     def silence_s(self, key: str) -> float:
         return self.watched_s - self._seen_at.get(key, 0.0)
@@ -123,6 +129,10 @@ class KafkaStatusView:
     def keys(self, prefix: str) -> list[str]:
         """Keys beginning with `prefix`, in order."""
         return self._fold.keys(prefix)
+
+    def late(self) -> list[str]:
+        """Keys whose last record on the topic is lower than their newest: what compaction keeps would mislead."""
+        return self._fold.late()
 
     def silence_s(self, key: str) -> float:
         """Seconds for which the view has been caught up without seeing a newer record for `key`."""

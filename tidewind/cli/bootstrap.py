@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 def connection() -> "Connection":
     """To the Kafka of the settings. Raises Complaint naming the setting that is wrong."""
-    from tidewind.assembly import bus_settings
     from tidewind.bus.connection import Connection
+    from tidewind.environment import bus_settings
     from tidewind.runtime.secrets import resolve
 
     try:
@@ -171,7 +171,7 @@ class KeyringKeys:
 
 
 async def _store_checks(*, only_key: bool) -> list[Check]:
-    from tidewind.assembly import store_settings
+    from tidewind.environment import store_settings
     from tidewind.runtime.clock import SystemClock, SystemRandomness
     from tidewind.store.conditional import check_conditional_puts
     from tidewind.store.factory import open_store
@@ -200,8 +200,8 @@ async def _store_checks(*, only_key: bool) -> list[Check]:
 
 async def _database_checks(cluster: str | None) -> list[Check]:
     """Nothing where the store cannot be opened: that was said already."""
-    from tidewind.assembly import store_settings
     from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
+    from tidewind.environment import store_settings
     from tidewind.runtime.registry import Registry
     from tidewind.store.factory import open_store
 
@@ -223,9 +223,9 @@ async def _database_checks(cluster: str | None) -> list[Check]:
 
 
 async def _kafka_checks() -> list[Check]:
-    from tidewind.assembly import bus_settings
     from tidewind.bus.admin import TopicAdmin
     from tidewind.bus.connection import Connection
+    from tidewind.environment import bus_settings
     from tidewind.runtime.secrets import resolve
 
     try:

@@ -1,7 +1,9 @@
 """How the tool ends: exit codes, and exceptions that carry one."""
 
-from schemas.replies import Problem
-from tidewind.domain.problems import KINDS, kind_of
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schemas.replies import Problem
 
 OK = 0
 FAILED = 1
@@ -48,11 +50,15 @@ class Complaint(Exception):
         self.lines = list(lines)
 
 
-def code_of(problem: Problem) -> int:
+def code_of(problem: "Problem") -> int:
     """The exit code of a problem, by its kind."""
+    from tidewind.domain.problems import kind_of
+
     return kind_of(problem).exit_code
 
 
 def undocumented() -> set[int]:
     """Codes of the catalogue that the table does not explain."""
+    from tidewind.domain.problems import KINDS
+
     return {kind.exit_code for kind in KINDS.values()} - set(EXIT_CODES)

@@ -2,26 +2,23 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
 
-from tidewind.cli.commands import backup, cluster, dlt, key, restore, setting, topics
-from tidewind.cli.commands.demo import demo
-from tidewind.cli.commands.doctor import doctor
-from tidewind.cli.commands.up import up
-from tidewind.cli.commands.version import version
-from tidewind.cli.commands.watch import watch
+from tidewind.cli.deferred import Root
 from tidewind.cli.endings import INTERRUPTED, OK, USAGE, Complaint
-from tidewind.cli.ports import Tools
-from tidewind.cli.screen import Output, Screen
-from tidewind.cli.session import complain
+
+if TYPE_CHECKING:
+    from tidewind.cli.ports import Tools
+    from tidewind.cli.screen import Output
 
 app = typer.Typer(
     name="tidewind",
+    cls=Root,
     help="Daily backups and in-place restore of databases, driven over Kafka.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -29,18 +26,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes are listed in docs/errors.md; settings are variables TIDEWIND_*, see docs/operations.md.",
 )
-app.add_typer(cluster.app, name="cluster")
-app.add_typer(setting.app, name="setting")
-app.add_typer(backup.app, name="backup")
-app.add_typer(restore.app, name="restore")
-app.command("watch")(watch)
-app.add_typer(topics.app, name="topics")
-app.add_typer(dlt.app, name="dlt")
-app.add_typer(key.app, name="key")
-app.command("doctor")(doctor)
-app.command("up")(up)
-app.command("demo")(demo)
-app.command("version")(version)
 
 
 @app.callback()
@@ -69,8 +54,8 @@ def _read_settings(path: Path) -> None:
             os.environ.setdefault(name, value)
 
 
-def execute(arguments: Sequence[str], tools: Tools) -> int:
-    """Run one command line; the exit code."""
+def execute(arguments: Sequence[str], tools: "Callable[[], Tools]") -> int:
+    """Run one command line; the exit code. `tools` is called by a command that works, not by a help."""
     try:
         outcome = app(list(arguments), prog_name="tidewind", standalone_mode=False, obj=tools)
     except TyperException as error:
@@ -78,7 +63,7 @@ def execute(arguments: Sequence[str], tools: Tools) -> int:
         if text.startswith("Usage: "):  # no command was named: this is its help
             sys.stderr.write(f"{text}\n")
         else:
-            complain(Screen.of_process(_output_of(arguments)), Complaint(USAGE, text, ("next", _help_for(error))))
+            _complain(arguments, Complaint(USAGE, text, ("next", _help_for(error))))
         return USAGE
     except typer.Abort:
         return INTERRUPTED
@@ -87,13 +72,22 @@ def execute(arguments: Sequence[str], tools: Tools) -> int:
     return outcome if isinstance(outcome, int) else OK
 
 
+def _complain(arguments: Sequence[str], complaint: Complaint) -> None:
+    from tidewind.cli.screen import Screen
+    from tidewind.cli.session import complain
+
+    complain(Screen.of_process(_output_of(arguments)), complaint)
+
+
 def _help_for(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     return f"{context.command_path if context is not None else 'tidewind'} --help"
 
 
-def _output_of(arguments: Sequence[str]) -> Output:
+def _output_of(arguments: Sequence[str]) -> "Output":
     """A command line that cannot be parsed may still say what its errors should look like."""
+    from tidewind.cli.screen import Output
+
     words = " ".join(arguments)
     as_json = any(way in words for way in ("-o json", "-ojson", "--output json", "--output=json"))
     return Output.json if as_json else Output.table
@@ -101,15 +95,19 @@ def _output_of(arguments: Sequence[str]) -> Output:
 
 def main() -> None:
     """The entry point of the package."""
-    from tidewind.cli.bootstrap import SystemTools
-
     try:
-        code = execute(sys.argv[1:], SystemTools())
+        code = execute(sys.argv[1:], _system_tools)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     sys.exit(code)
+
+
+def _system_tools() -> "Tools":
+    from tidewind.cli.bootstrap import SystemTools
+
+    return SystemTools()
 
 
 if __name__ == "__main__":

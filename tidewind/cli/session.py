@@ -89,7 +89,7 @@ def run(context: typer.Context, output: Output, work: Work) -> None:
     """Run a command to its exit code. Raises typer.Exit."""
     screen = Screen.of_process(output)
     try:
-        code = asyncio.run(work(Session(screen, context.obj))) or OK
+        code = asyncio.run(work(Session(screen, context.obj()))) or OK
     except BaseException as error:
         code = ending(screen, error)
     raise typer.Exit(code)

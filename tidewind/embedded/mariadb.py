@@ -3,7 +3,7 @@
 Everything it writes lies in one directory. It is set up as `tidewind doctor` wants a server to be (row log,
 full images, checksums, strict GTIDs), except that commits are handed to the operating system without
 waiting for the disk: they survive a kill of the server, not a power failure of the machine. Nothing of the
-machine's own MariaDB is read or used.
+machine's own MariaDB is read or used but its programs, and those of another installation where one is named.
 """
 
 from __future__ import annotations
@@ -37,10 +37,19 @@ PORT_TRIES: Final = 3
 SOCKET_PATH_BYTES: Final = 100
 _INSTALL_LINE: Final = "sudo apt-get install -y --no-install-recommends mariadb-server"
 _SBIN: Final = "/usr/sbin:/usr/local/sbin:/usr/local/mysql/bin"
+INSTALLATION: Final = "TIDEWIND_MARIADB"
+"""Environment: the folder of a MariaDB installation to use instead of the programs on PATH."""
+_PROGRAM_FOLDERS: Final = ("sbin", "bin", "scripts")
 
 
-def find_program(name: str) -> Path:
+def find_program(name: str, installation: Path | None = None) -> Path:
     """The path of a MariaDB program; ordinary users seldom have the folder of the server on their PATH."""
+    if installation is not None:
+        for folder in _PROGRAM_FOLDERS:
+            program = installation / folder / name
+            if os.access(program, os.X_OK):
+                return program
+        raise ProgramMissingError(f"{name} is in none of {', '.join(_PROGRAM_FOLDERS)} of {installation}")
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
     if found is None:
         raise ProgramMissingError(
@@ -53,14 +62,23 @@ def find_program(name: str) -> Path:
 class PrivateMariaDB:
     """One server on one directory; `start` after `stop` or `kill` continues on the same data and port.
 
-    `options` are server options such as `--log-bin-compress=ON`; later ones win over ours.
+    `options` are server options such as `--log-bin-compress=ON`; later ones win over ours. `installation` is a
+    folder that holds another MariaDB, as its tarballs do; the default is that of TIDEWIND_MARIADB, or what is on PATH.
     """
 
     user: Final = "root"
 
     def __init__(
-        self, directory: Path, *, server_id: int = 1, port: int | None = None, options: Sequence[str] = ()
+        self,
+        directory: Path,
+        *,
+        server_id: int = 1,
+        port: int | None = None,
+        options: Sequence[str] = (),
+        installation: Path | None = None,
     ) -> None:
+        named = os.environ.get(INSTALLATION)
+        self.installation = installation or (Path(named) if named else None)
         self.directory = directory.absolute()
         self.host = LOOPBACK
         self.server_id = server_id
@@ -198,8 +216,9 @@ class PrivateMariaDB:
 
     def _install(self) -> None:
         command = [
-            str(find_program("mariadb-install-db")),
+            str(find_program("mariadb-install-db", self.installation)),
             "--no-defaults",
+            *self._basedir(),
             f"--datadir={self.data_directory}",
             f"--tmpdir={self.directory / 'tmp'}",
             "--auth-root-authentication-method=normal",
@@ -217,8 +236,9 @@ class PrivateMariaDB:
     def _command(self, extra_options: Sequence[str]) -> list[str]:
         # Its own temporary directory: a starting server deletes temporary tables of others that share one.
         return [
-            str(find_program("mariadbd")),
+            str(find_program("mariadbd", self.installation)),
             "--no-defaults",
+            *self._basedir(),
             f"--datadir={self.data_directory}",
             f"--tmpdir={self.directory / 'tmp'}",
             f"--secure-file-priv={self.directory / 'files'}",
@@ -241,6 +261,9 @@ class PrivateMariaDB:
             *self.options,
             *extra_options,
         ]
+
+    def _basedir(self) -> list[str]:
+        return [f"--basedir={self.installation}"] if self.installation is not None else []
 
     async def _answers(self) -> bool:
         try:

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tidewind.embedded import leash
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.02
 STOP_SECONDS = 30.0
+PAUSE_SECONDS = 5.0
 # Below the range from which Linux takes the ports of outgoing connections: a port that a stopped server
 # leaves free is still free when the server is started again.
 SERVER_PORTS = range(11000, 32000)
@@ -142,8 +144,17 @@ class ServerProcess:
             await asyncio.to_thread(self._wait, STOP_SECONDS)
 
     def pause(self) -> None:
-        """SIGSTOP: it keeps its connections and answers nothing."""
+        """SIGSTOP: it keeps its connections and answers nothing. Returns when every thread stands still."""
         self._signal(signal.SIGSTOP)
+        give_up = time.monotonic() + PAUSE_SECONDS
+        while self.running and not self._stands_still():
+            if time.monotonic() > give_up:
+                raise ServerStartError(f"{self.name} runs on after SIGSTOP")
+            time.sleep(POLL_SECONDS)
+
+    def _stands_still(self) -> bool:
+        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] in "TtZX" for stat in threads)
 
     def resume(self) -> None:
         """SIGCONT."""

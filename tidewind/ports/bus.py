@@ -44,6 +44,10 @@ class StatusView(Protocol):
     def keys(self, prefix: str) -> list[str]:
         """Keys beginning with `prefix`."""
 
+    def late(self) -> list[str]:
+        """Keys whose last record is a late one of a predecessor, lower than the newest: a reader that comes after
+        compaction would take it for the present."""
+
     def silence_s(self, key: str) -> float:
         """Seconds, of this process's monotonic clock, for which the view has been caught up without seeing a newer
         record for `key`. Time without connection does not count."""

@@ -32,6 +32,9 @@ class Memory(Protocol):
         """Durably keep the facts unless the name is taken; returns what stands there."""
 
 
+UNFINISHED_RESTORE = "unfinished restore"
+"""Subject of the finding of a survey that says the server is still closed, or half open, by a restore."""
+
 Mint = Callable[[str], str]
 """The password of the account with this name: always the same for a name, unknowable without the deployment's key."""
 

@@ -54,6 +54,10 @@ class StoreRefused(StoreError):
     """Permanent until somebody acts: denied, expired credentials, unknown bucket."""
 
 
+class StoreMisconfigured(StoreRefused):
+    """What this process was given to open the store with cannot be used: a secret or the keyring."""
+
+
 class StoreFull(StoreRefused):
     """No space or quota left."""
 

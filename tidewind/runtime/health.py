@@ -36,13 +36,18 @@ class HealthServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    def _missing(self) -> dict[str, str]:
+        missing = {name: text for name, check in self._checks.items() if (text := check()) is not None}
+        READY.set(0 if missing else 1)
+        return missing
+
     async def _live(self, _: web.Request) -> web.Response:
         return web.json_response({"live": True})
 
     async def _ready(self, _: web.Request) -> web.Response:
-        missing = {name: text for name, check in self._checks.items() if (text := check()) is not None}
-        READY.set(0 if missing else 1)
+        missing = self._missing()
         return web.json_response({"ready": not missing, "missing": missing}, status=503 if missing else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        self._missing()
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -29,6 +29,7 @@ from tidewind.ports.clock import Clock
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Accept, Incoming, JobKind, Reject, Route
 from tidewind.ports.store import StoreError, StoreUnavailable
+from tidewind.runtime import metrics
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.outbox import Composer
 from tidewind.runtime.registry import Registry
@@ -154,6 +155,7 @@ class Intake:
             )
         )
         await self._publisher.send(topics.REPLIES, self._composer.reply(standing))
+        metrics.COMMANDS.labels(message.type, "rejected" if standing.rejected else "accepted").inc()
         if standing.rejected is None:
             self._start(standing)
 
@@ -200,6 +202,8 @@ class Intake:
             why, message_id=message_id, reply_id=reply_id, cluster=cluster, command=command
         )
         await self._publisher.send(topics.REPLIES, reply)
+        # What a stranger calls a command must not become a label.
+        metrics.COMMANDS.labels(command if command in COMMANDS else "unknown", "rejected").inc()
 
 
 def read_command(message: Message) -> Command:

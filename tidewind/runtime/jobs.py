@@ -2,7 +2,8 @@
 
 A partition decides only who answers a command. A job belongs to whoever put its newest epoch, also across rebalances.
 The instance that owns the cluster's partition claims the next epoch of an unfinished job when its holder has said
-nothing for a lease's length, counted by our own monotonic clock and only while we could have heard it.
+nothing for a lease's length, counted by our own monotonic clock and only while we could have heard it: from the
+holder's last heartbeat, or, if none of its epoch was heard yet, from when we first saw its claim.
 
 Invariants: a job ends once, by `terminal.json`, put before its event is published; its marker goes only after Kafka has
 acknowledged that event. A job whose work is cancelled by shutdown keeps its marker and is released for the next owner.
@@ -23,6 +24,7 @@ from tidewind.ports.clock import Clock
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Ending, JobKind, LeaseLost
 from tidewind.ports.store import StoreError, StoreUnavailable
+from tidewind.runtime import metrics
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.operations import OperationLock
 from tidewind.runtime.outbox import Composer, body_of
@@ -63,6 +65,7 @@ class JobRunner:
         self._leases = leases
         self._partition_of = partition_of
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._unheard: dict[str, tuple[int, float]] = {}
         self._owned = Ownership(frozenset(), 0)
         self._look_again = asyncio.Event()
         self._stopping = False
@@ -105,7 +108,9 @@ class JobRunner:
                 log.error("jobs did not stop in time", action="stop-late", jobs=[task.get_name() for task in late])
 
     async def _look_for_unfinished(self) -> None:
-        for cluster, job_id in await self._ledger.open_jobs(self._service):
+        unfinished = await self._ledger.open_jobs(self._service)
+        self._unheard = {job_id: self._unheard[job_id] for _, job_id in unfinished if job_id in self._unheard}
+        for cluster, job_id in unfinished:
             if self._owned.total == 0 or self._partition_of(cluster) not in self._owned.partitions:
                 continue
             if job_id in self._running or self._stopping:
@@ -136,15 +141,29 @@ class JobRunner:
         epoch = await self._ledger.newest_epoch(job.cluster_id, job.job_id)
         key = f"job/{job.cluster_id}/{job.job_id}"
         status = self._view.get(key) or {}
-        released = status.get("state") == "released" and status.get("epoch") == epoch
-        silent = self._view.caught_up() and self._view.silence_s(key) >= self._leases.lease_s
+        heard = status.get("epoch") == epoch
+        released = heard and status.get("state") == "released"
+        silence_s = self._view.silence_s(key) if heard else self._silence_since_seen(job.job_id, epoch, key)
+        silent = self._view.caught_up() and silence_s >= self._leases.lease_s
         if epoch == 0 or released or silent:
             log.info("taking over a job", action="takeover", job=job.job_id, cluster=job.cluster_id, epoch=epoch + 1)
+            metrics.TAKEOVERS.inc(1 if epoch else 0)
             self._spawn(job, epoch + 1)
+
+    def _silence_since_seen(self, job_id: str, epoch: int, key: str) -> float:
+        """How long a holder of whom no heartbeat was heard has been silent. The view's silence would count from before
+        its claim: a job taken in a moment ago would count as abandoned wherever its partition moves."""
+        now = self._view.silence_s(key)
+        seen, since = self._unheard.get(job_id, (epoch, now))
+        if seen != epoch or now < since:
+            since = now
+        self._unheard[job_id] = (epoch, since)
+        return now - since
 
     def _spawn(self, job: Accepted, epoch: int | None) -> None:
         task = asyncio.create_task(self._hold(job, epoch), name=f"job {job.command} {job.job_id}")
         self._running[job.job_id] = task
+        metrics.JOBS_RUNNING.set(len(self._running))
         task.add_done_callback(lambda done: self._ended(job, done))
 
     def _spawn_end(self, job: Accepted, terminal: Terminal) -> None:
@@ -155,6 +174,7 @@ class JobRunner:
     def _ended(self, job: Accepted, task: "asyncio.Task[None]") -> None:
         if self._running.get(job.job_id) is task:
             del self._running[job.job_id]
+            metrics.JOBS_RUNNING.set(len(self._running))
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a job's task died", action="job-died", job=job.job_id, exc_info=error)
             self._look_again.set()
@@ -187,6 +207,8 @@ class JobRunner:
         except asyncio.CancelledError:
             work.heartbeat("released")
             raise
+        metrics.JOBS.labels(terminal.event).inc()
+        metrics.JOB_SECONDS.labels(job.command).observe((terminal.at - job.accepted_at).total_seconds())
         work.heartbeat("ended", terminal_event=terminal.event)
         await self._publish_end(job, terminal)
 

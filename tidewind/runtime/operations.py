@@ -3,7 +3,8 @@
     operations/<cluster>/<n>.json   {job}: putting n + 1 takes the lock, allowed once the job in n has its terminal
 
 Invariant: at any time at most one job without a terminal record stands in the newest entry. The lock is never released
-by clock or by a process's end, only by the end of the job, whoever brings it about.
+by clock or by a process's end, only by the end of the job, whoever brings it about. Of entries trimmed away, the newest
+restore or undo stays: whether it left the cluster closed is told by its job for as long as no other follows.
 """
 
 from tidewind.domain import keys
@@ -42,8 +43,18 @@ class OperationLock:
                 # A claimant that stood still while others came and went may have put a number trimmed long ago.
                 newest, entries = await self._newest(cluster)
                 if newest is not None and newest.job_id == job:
-                    await self._store.delete(entries[:-_KEPT_ENTRIES])
+                    await self._trim(entries[:-_KEPT_ENTRIES])
                     return None
+
+    async def _trim(self, old: list[str]) -> None:
+        for key in reversed(old):
+            try:
+                if parse(Operation, await self._store.get(key)).kind != "backup":
+                    old = [other for other in old if other != key]
+                    break
+            except ObjectMissing:  # trimmed by a later holder
+                continue
+        await self._store.delete(old)
 
     async def _ended(self, operation: Operation) -> bool:
         return await self._ledger.ended(operation.cluster_id, operation.job_id)

@@ -75,14 +75,17 @@ class Composer:
     def progress(self, job: Accepted, event: str, body: Fact, number: int, epoch: int) -> Message:
         return self._of_job(job, event, body_of(body), f"progress\n{epoch}\n{number}")
 
-    def status(self, kind: str, status: Status, *, entity: str | None = None, epoch: int = 0) -> Message:
+    def status(
+        self, kind: str, status: Status, *, entity: str | None = None, epoch: int = 0, continued: bool = False
+    ) -> Message:
         """A status record with its revision (epoch, count).
 
         Records of a job's own life (`job`, `restore`) count within the job's epoch, so that a predecessor's late record
-        is lower. Things that outlive a job (`backup`, `availability`, …) continue from what their key holds now.
+        is lower. Things that outlive a job (`backup`, `availability`, …) continue from what their key holds now; so,
+        `continued`, does what is said of a job's record after the job's end.
         """
         key = f"{kind}/{status.cluster_id}" + (f"/{entity}" if entity else "")
-        revision = self._next_revision(key, epoch, continued=kind not in _KINDS_OF_ONE_JOB)
+        revision = self._next_revision(key, epoch, continued=continued or kind not in _KINDS_OF_ONE_JOB)
         self._revisions[key] = revision
         return Message(
             id=ids.derived_id(self.source, key, str(revision[0]), str(revision[1])),
@@ -91,6 +94,22 @@ class Composer:
             time=self._clock.now(),
             key=key,
             data=body_of(status) | {"revision": list(revision)},
+        )
+
+    def again(self, key: str) -> Message | None:
+        """The newest record of a status key, word for word; None if there is none, or if a newer one was composed here
+        and is on its way."""
+        known = self._view.get(key)
+        if known is None or self._revisions.get(key, (0, 0)) > _revision_of(known):
+            return None
+        now = self._clock.now()
+        return Message(
+            id=ids.derived_id(self.source, key, "again", now.isoformat()),
+            type=status_type(key.split("/", maxsplit=1)[0]),
+            source=self.source,
+            time=now,
+            key=key,
+            data=known,
         )
 
     def tombstone(self, kind: str, cluster: str, *, entity: str | None = None) -> Message:
@@ -110,10 +129,7 @@ class Composer:
         own = self._revisions.get(key, (0, 0))
         if not continued:
             return (epoch, own[1] + 1) if own[0] == epoch else (epoch, 1)
-        published = self._view.get(key) or {}
-        known = published.get("revision")
-        seen = (int(known[0]), int(known[1])) if isinstance(known, list | tuple) and len(known) == 2 else (0, 0)
-        highest = max(own, seen)
+        highest = max(own, _revision_of(self._view.get(key) or {}))
         return (highest[0], highest[1] + 1) if highest[0] >= epoch else (epoch, 1)
 
     def _of_job(self, job: Accepted, kind: str, data: Mapping[str, Any], step: str) -> Message:
@@ -131,3 +147,8 @@ class Composer:
             actor=job.actor,
             data=data,
         )
+
+
+def _revision_of(body: Mapping[str, object]) -> tuple[int, int]:
+    known = body.get("revision")
+    return (int(known[0]), int(known[1])) if isinstance(known, list | tuple) and len(known) == 2 else (0, 0)

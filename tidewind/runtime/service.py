@@ -10,6 +10,7 @@ from tidewind.ports.store import Store
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.intake import Intake, IntakeRules
 from tidewind.runtime.jobs import JobRunner
+from tidewind.runtime.late_statuses import LateStatuses
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.operations import OperationLock
 from tidewind.runtime.outbox import Composer
@@ -20,8 +21,8 @@ from tidewind.runtime.settings import LeaseSettings
 class JobService:
     """`name` is the service, `instance` this process. `partition_of` tells the partition of a cluster id.
 
-    Make it, give it its kinds, then: `handle` for every command, `assigned` after every assignment, `take_over` as a
-    part of the process, `stop` at the end.
+    Make it, give it its kinds, then: `handle` for every command, `assigned` after every assignment, `take_over` and
+    `late_statuses.run` as parts of the process, `stop` at the end.
     """
 
     def __init__(
@@ -60,6 +61,9 @@ class JobService:
             clock=clock,
             leases=leases or LeaseSettings(),
             partition_of=partition_of,
+        )
+        self.late_statuses = LateStatuses(
+            name, publisher=publisher, composer=self.composer, view=view, clock=clock, owns=self.owns
         )
         self._intake = Intake(
             IntakeRules(service=name, max_age_s=max_age_s),

@@ -7,14 +7,18 @@ from pydantic import ValidationError
 
 from tidewind.domain.problems import Refused
 from tidewind.ports.bus import BusError
-from tidewind.ports.store import StoreError
+from tidewind.ports.store import KeyMissing, StoreError, StoreForeign, StoreMisconfigured, StoreUnconditional
 
 CONFIGURATION = 78
 UNAVAILABLE = 69
 
+_WRONG_SETTINGS = (KeyMissing, StoreForeign, StoreMisconfigured, StoreUnconditional)
+"""Errors of the store that starting again does not mend: keyring, secrets or store are not those of this deployment."""
+
 
 def run_service(name: str, serve: Callable[[], int]) -> int:
-    """The exit code: 0 after a signal, 1 if a part died, 69 if Kafka or the store is away, 78 for wrong settings."""
+    """The exit code: 0 after a signal, 1 if a part died, 69 if Kafka or the store is away, 78 for wrong settings, a
+    keyring that cannot be read, and a store that is not this deployment's."""
     try:
         return serve()
     except ValidationError as error:
@@ -27,7 +31,7 @@ def run_service(name: str, serve: Callable[[], int]) -> int:
         return CONFIGURATION
     except StoreError as error:
         _say(name, f"{error}\n  next: {error.hint}" if error.hint else str(error))
-        return UNAVAILABLE
+        return CONFIGURATION if isinstance(error, _WRONG_SETTINGS) else UNAVAILABLE
     except BusError as error:
         _say(name, str(error))
         return UNAVAILABLE

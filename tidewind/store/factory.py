@@ -71,6 +71,11 @@ class StoreSettings(BaseModel):
     def kind(self) -> Literal["directory", "s3"]:
         return "s3" if self.url.startswith("s3:") else "directory"
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What opening it imports, for worker processes that are to begin quickly."""
+        return ("tidewind.store.factory", *(["tidewind.store.s3"] if self.kind == "s3" else []))
+
     def load_keyring(self) -> Keyring | None:
         """The keyring, or None if encryption is off. Raises KeyringInvalid, StoreRefused."""
         if not self.encryption:

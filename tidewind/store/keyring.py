@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tidewind.domain.frames import LONGEST_KEY_ID
 from tidewind.ports.clock import Randomness
-from tidewind.ports.store import KeyMissing, StoreRefused
+from tidewind.ports.store import KeyMissing, StoreMisconfigured
 from tidewind.store.references import read_reference
 
 KEY_BYTES = 32
@@ -34,7 +34,7 @@ _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _HINT = "write one key a line as  name: base64 of 32 bytes ; `tidewind key init` makes one"
 
 
-class KeyringInvalid(StoreRefused):
+class KeyringInvalid(StoreMisconfigured):
     """The keyring's text is not a keyring. Names the line, never its content."""
 
     def __init__(self, cause: str, hint: str = _HINT) -> None:
@@ -80,7 +80,7 @@ class Keyring:
 
     @classmethod
     def load(cls, reference: str) -> "Keyring":
-        """Read the keyring that `env:NAME` or `file:/path` names. Raises KeyringInvalid, StoreRefused."""
+        """Read the keyring that `env:NAME` or `file:/path` names. Raises KeyringInvalid, StoreMisconfigured."""
         return cls.parse(read_reference(reference, "the keyring"))
 
     @classmethod

@@ -1,10 +1,14 @@
 """Says of every cluster whether clients may use it, also of those that were never restored.
 
 A restore's holder speaks for its cluster while it runs. This speaks for the rest: for a cluster that was just enrolled,
-and for all of them when the status topic was lost.
+for all of them when the status topic was lost, and where what was said last is no longer so. A cluster that a failed
+restore left closed is open again when its server says that no restore is unfinished on it: the last of the statements
+that open it by hand sees to that.
 """
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -12,17 +16,32 @@ from schemas import topics
 from schemas.events import RestoreFailed
 from schemas.status import AvailabilityStatus
 from services.restorer.handlers import restores
+from services.restorer.handlers.connection import target_of
 from services.restorer.handlers.tools import RestoreTools
+from services.restorer.rules.availability import worth_a_look
 from tidewind.domain import keys
+from tidewind.domain.problems import Refused
 from tidewind.domain.records import Operation, parse
 from tidewind.ports.bus import Publisher, StatusView
+from tidewind.ports.engine import DatabaseError
+from tidewind.ports.restore import UNFINISHED_RESTORE
 from tidewind.ports.store import ObjectMissing, StoreError
 from tidewind.runtime.outbox import Composer
 
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 1.0
+OPENED_BY_HAND_NOTE = "opened-by-hand"
 _FAILED = "tidewind.restore.failed.v1"
+
+
+@dataclass(frozen=True)
+class _LeftClosed:
+    """The last restore, which failed and could not give the cluster back."""
+
+    job_id: str
+    epoch: int
+    failed: RestoreFailed
 
 
 class AvailabilityKeeper:
@@ -42,9 +61,11 @@ class AvailabilityKeeper:
         self._composer = composer
         self._view = view
         self._owns = owns
+        self._looked: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Look until cancelled. The status topic tells of new clusters, so nothing is asked of the store in between."""
+        """Look until cancelled. The status topic tells of new clusters and of states that pass, so nothing is asked of
+        the store or of a server in between."""
         while True:
             try:
                 await self.look()
@@ -53,27 +74,40 @@ class AvailabilityKeeper:
             await self._tools.clock.sleep(LOOK_EVERY_S)
 
     async def look(self) -> list[str]:
-        """Speak for every owned cluster of which nothing has been said; returns them."""
+        """Speak for every owned cluster of which nothing was said, or something that is no longer so; returns them."""
         if not self._view.caught_up():
             return []
-        spoken = []
-        for key in self._view.keys("cluster/"):
-            cluster = key.removeprefix("cluster/")
-            if self._owns(cluster) and self._view.get(f"availability/{cluster}") is None:
-                status = await self._present(cluster)
-                if status is not None:
-                    self._publisher.post(topics.STATUS, self._composer.status("availability", status))
-                    spoken.append(cluster)
-        return spoken
+        owned = [name for key in self._view.keys("cluster/") if self._owns(name := key.removeprefix("cluster/"))]
+        self._looked = {name: self._looked[name] for name in owned if name in self._looked}
+        return [cluster for cluster in owned if await self._speak(cluster)]
+
+    async def _speak(self, cluster: str) -> bool:
+        key, moment = f"availability/{cluster}", self._tools.clock.monotonic()
+        known, looked = self._view.get(key), self._looked.get(cluster)
+        if worth_a_look(known, None if looked is None else moment - looked) is None:
+            return False
+        status = await self._present(cluster)
+        self._looked[cluster] = moment
+        # A holder that spoke meanwhile knows better.
+        if status is None or self._view.get(key) != known or (known or {}).get("state") == status.state:
+            return False
+        self._publisher.post(topics.STATUS, self._composer.status("availability", status))
+        return True
 
     async def _present(self, cluster: str) -> AvailabilityStatus | None:
         """None while a restore runs, whose holder speaks."""
         if await restores.running(self._tools.ledger, cluster, but="") is not None:
             return None
         now = self._tools.clock.now()
-        failed = await self._left_closed(cluster)
-        if failed is None:
+        left = await self._left_closed(cluster)
+        if left is None:
             return AvailabilityStatus(cluster_id=cluster, at=now, state="Available")
+        failed = left.failed
+        if await self._opened_by_hand(cluster, left):
+            detail = f"opened by hand after {failed.restore_id} failed"
+            return AvailabilityStatus(
+                cluster_id=cluster, at=now, state="Available", restore_id=failed.restore_id, detail=detail
+            )
         return AvailabilityStatus(
             cluster_id=cluster,
             at=now,
@@ -83,7 +117,30 @@ class AvailabilityKeeper:
             open_by_hand=failed.open_by_hand,
         )
 
-    async def _left_closed(self, cluster: str) -> RestoreFailed | None:
+    async def _opened_by_hand(self, cluster: str, left: _LeftClosed) -> bool:
+        """Whether the server has said that no restore is unfinished on it. Once it has, that is kept in the ledger."""
+        tools = self._tools
+        if OPENED_BY_HAND_NOTE in await tools.ledger.notes(cluster, left.job_id):
+            return True
+        entry = await tools.registry.newest(cluster)
+        if entry is None or entry.engine not in tools.engines:
+            return False
+        try:
+            target = target_of(entry)
+            async with asyncio.timeout(tools.settings.plan_timeout_s):
+                found = await tools.engines[entry.engine].survey(target.address, target.login)
+        except (DatabaseError, Refused, TimeoutError) as error:
+            log.info(
+                "a closed server cannot be asked", action="availability-unknown", cluster=cluster, error=str(error)
+            )
+            return False
+        if any(finding.subject == UNFINISHED_RESTORE for finding in found.findings):
+            return False
+        facts = {"at": tools.clock.now().isoformat()}
+        await tools.ledger.note(cluster, left.job_id, OPENED_BY_HAND_NOTE, left.epoch, facts)
+        return True
+
+    async def _left_closed(self, cluster: str) -> _LeftClosed | None:
         """The last restore's failure, if it left the cluster closed."""
         found = [entry.key async for entry in self._tools.store.list(f"{keys.OPERATIONS}{cluster}/")]
         for key in reversed(found):
@@ -97,5 +154,5 @@ class AvailabilityKeeper:
             if terminal is None or terminal.event != _FAILED:
                 return None
             failed = RestoreFailed.model_validate(terminal.data)
-            return None if failed.returned else failed
+            return None if failed.returned else _LeftClosed(operation.job_id, terminal.epoch, failed)
         return None

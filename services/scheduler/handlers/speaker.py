@@ -11,6 +11,7 @@ from services.scheduler.rules.overdue import Overdue
 from tidewind.domain import ids
 from tidewind.domain.slots import SlotAction
 from tidewind.ports.bus import Publisher
+from tidewind.runtime import metrics
 from tidewind.runtime.outbox import body_of
 
 MISSED = "tidewind.backup.missed.v1"
@@ -54,6 +55,7 @@ class Speaker:
                 data=body_of(body),
             ),
         )
+        metrics.SLOTS_MISSED.inc()
 
     async def overdue(self, cluster: str, alarm: Overdue, now: datetime) -> None:
         body = BackupOverdue(
@@ -77,3 +79,4 @@ class Speaker:
                 data=body_of(body),
             ),
         )
+        metrics.SLOTS_OVERDUE.inc()

@@ -1,12 +1,12 @@
 """What the store holds, as far as a tick needs to know: listings once a round, immutable documents once ever."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from tidewind.domain import keys
 from tidewind.domain.records import RegistryEntry, Timeline, parse
 from tidewind.ports.clock import Clock
 from tidewind.ports.store import Store
-from tidewind.runtime.ledger import Ledger
 
 SNAPSHOTTER = "snapshotter"
 RESTORER = "restorer"
@@ -20,15 +20,15 @@ class _Listing:
     timelines: dict[str, list[str]] = field(default_factory=dict)
     backups_open: dict[str, frozenset[str]] = field(default_factory=dict)
     restores_open: dict[str, frozenset[str]] = field(default_factory=dict)
+    oldest_open: dict[str, datetime] = field(default_factory=dict)
 
 
 class Survey:
     """`refresh` first; the other methods answer from the newest listing. A few listings for the whole fleet, so that
     ticks cost the same with one cluster or a thousand."""
 
-    def __init__(self, store: Store, ledger: Ledger, clock: Clock, *, max_age_s: float) -> None:
+    def __init__(self, store: Store, clock: Clock, *, max_age_s: float) -> None:
         self._store = store
-        self._ledger = ledger
         self._clock = clock
         self._max_age_s = max_age_s
         self._listed_at: float | None = None
@@ -41,11 +41,13 @@ class Survey:
         began = self._clock.monotonic()
         if not at_once and self._listed_at is not None and began - self._listed_at < self._max_age_s:
             return
+        oldest: dict[str, datetime] = {}
         self._listing = _Listing(
             revisions=await self._by_cluster(keys.REGISTRY),
             timelines=await self._by_cluster(keys.TIMELINES),
-            backups_open=await self._open(SNAPSHOTTER),
-            restores_open=await self._open(RESTORER),
+            backups_open=await self._open(SNAPSHOTTER, oldest),
+            restores_open=await self._open(RESTORER, oldest),
+            oldest_open=oldest,
         )
         self._listed_at = began
 
@@ -59,6 +61,10 @@ class Survey:
     def open_backup_jobs(self, cluster: str) -> frozenset[str]:
         """Unfinished jobs of the snapshotter."""
         return self._listing.backups_open.get(cluster, frozenset())
+
+    def oldest_open(self, now: datetime) -> dict[str, datetime]:
+        """When the oldest unfinished job of each service was taken in, by the store's clock; `now` without any."""
+        return {service: self._listing.oldest_open.get(service, now) for service in (SNAPSHOTTER, RESTORER)}
 
     async def history(self, cluster: str) -> tuple[RegistryEntry, ...]:
         """All revisions, oldest first."""
@@ -83,8 +89,11 @@ class Survey:
             found.setdefault(entry.key.removeprefix(prefix).split("/")[0], []).append(entry.key)
         return found
 
-    async def _open(self, service: str) -> dict[str, frozenset[str]]:
+    async def _open(self, service: str, oldest: dict[str, datetime]) -> dict[str, frozenset[str]]:
         found: dict[str, set[str]] = {}
-        for cluster, job in await self._ledger.open_jobs(service):
+        prefix = f"{keys.JOBS_OPEN}{service}/"
+        async for marker in self._store.list(prefix):
+            cluster, job = marker.key.removeprefix(prefix).split("/")
             found.setdefault(cluster, set()).add(job)
+            oldest[service] = min(oldest.get(service, marker.modified), marker.modified)
         return {cluster: frozenset(jobs) for cluster, jobs in found.items()}

@@ -13,6 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.scheduler.handlers.bases import BaseKeeper
+from services.scheduler.handlers.figures import Figures
 from services.scheduler.handlers.memory import Memory, from_row
 from services.scheduler.handlers.removals import RemovalKeeper
 from services.scheduler.handlers.slots import SlotKeeper
@@ -71,11 +72,13 @@ class TickHandler:
         self._memories: dict[str, Memory] = {}
         self._watch = ClockWatch()
         self._doubt: str | None = None
+        self._figures = Figures()
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Partitions were assigned anew: drop what is remembered of all clusters. Those of partitions owned before may
         have had another owner meanwhile, and everything is to be said again."""
         self._memories = {}
+        self._figures.forget()
         log.info("partitions assigned", action="assigned", partitions=sorted(partitions))
 
     async def handle(self, partition: int, fresh: bool, rows: Rows) -> None:
@@ -94,6 +97,8 @@ class TickHandler:
                 removals -= await self._round(cluster, rows, look, removals > 0)
             except (ObjectDamaged, ObjectMissing, ValidationError) as error:
                 log.warning("a cluster is skipped", action="cluster-skipped", cluster=cluster, error=str(error))
+
+        self._figures.publish(self._survey.oldest_open(look.store_now), look.store_now)
 
     async def _round(self, cluster: str, rows: Rows, look: Look, may_remove: bool) -> int:
         """Returns 1 if retention was looked at."""
@@ -114,6 +119,7 @@ class TickHandler:
             removed = True
         if not memory.withdrawn:
             self._keep.statuses.keep(history, memory, now)
+        self._figures.saw(cluster, history[-1].state, None if memory.slot is None else memory.slot.state)
         row = memory.to_row(history[-1].revision)
         if rows.get(cluster) != row:
             rows.put(cluster, row)

@@ -2,7 +2,8 @@
 
 Order: tombstone → look for pins → grace → data → outcome. A restore does the mirror image: pin → look for tombstones.
 So of a restore and a delete that meet, at least one sees the other and gives way: the deleter withdraws its tombstone
-and answers with a conflict. The outcome goes last: a delete that died half way is found by its tombstone and finished.
+and answers with a conflict. The outcome goes last: a delete that died half way is found by its tombstone and finished,
+by the job's next holder, or by the sweep where the job ended as failed.
 The tombstone stays, so that the id answers "deleted" and not "unknown", until the sweep takes it away a week later.
 """
 
@@ -12,6 +13,7 @@ from schemas.commands import BackupDelete
 from schemas.events import BackupDeleted
 from schemas.replies import Problem
 from services.snapshotter.handlers.enroll import command_failed
+from services.snapshotter.handlers.removal import remove_backup
 from services.snapshotter.handlers.run import SnapshotTools
 from services.snapshotter.handlers.statuses import backup_status
 from services.snapshotter.rules.deletes import clocks_agree, refuse_delete, window_after
@@ -24,8 +26,8 @@ from tidewind.ports.store import StoreUnavailable
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.ledger import Ledger
 
-_BATCH = 500
 _RETRY_S = 5.0
+REMOVING_NOTE = "removing"
 
 log = structlog.get_logger()
 
@@ -80,9 +82,9 @@ class DeleteBackup:
             standing = await tools.catalogue.tombstone(cluster, backup)
             if standing is not None and standing.job_id != context.job.job_id:
                 raise refused("backup-deleted", f"{backup} is being deleted by job {standing.job_id}")
-        if "removing" not in await context.notes():
+        if REMOVING_NOTE not in await context.notes():
             await self._give_way(cluster, backup)
-            await context.note("removing", {"backup_id": backup})
+            await context.note(REMOVING_NOTE, {"backup_id": backup})
         freed = await self._remove(context, entry, cluster, backup) if entry is not None else 0
         return Ending(
             event="tidewind.backup.deleted.v1",
@@ -107,18 +109,10 @@ class DeleteBackup:
         context.status("backup", backup_status(outcome, retention, tools.clock.now(), state="deleting"), entity=backup)
         await tools.clock.sleep(tools.settings.delete_grace_s)
         await context.check_lease()
-        freed = 0
-        batch: list[str] = []
-        for prefix in (keys.snapshot(cluster, backup), f"{keys.VERIFICATIONS}{cluster}/{backup}/"):
-            async for found in tools.store.list(prefix):
-                freed += found.size
-                batch.append(found.key)
-                if len(batch) >= _BATCH:
-                    await tools.store.delete(batch)
-                    batch.clear()
-                    context.report("deleting", freed, float(outcome.stored_bytes), "bytes")
-        await tools.store.delete(batch)
-        await tools.store.delete([keys.outcome(cluster, backup)])
+        total = float(outcome.stored_bytes)
+        freed = await remove_backup(
+            tools.store, cluster, backup, lambda freed: context.report("deleting", freed, total, "bytes")
+        )
         ended = "expired" if command_of(context.job, BackupDelete).cause == "retention" else "deleted"
         context.status("backup", backup_status(outcome, retention, tools.clock.now(), state=ended), entity=backup)
         return freed

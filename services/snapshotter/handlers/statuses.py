@@ -13,11 +13,12 @@ import structlog
 
 from schemas import topics
 from schemas.status import BackupStatus
-from tidewind.domain.catalogue import CatalogueEntry, expires_at
+from tidewind.domain.catalogue import CatalogueEntry, expires_at, newest_first
 from tidewind.domain.records import BackupOutcome, Tombstone
 from tidewind.ports.bus import Publisher, StatusView
 from tidewind.ports.clock import Clock
 from tidewind.ports.store import StoreError
+from tidewind.runtime import metrics
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.outbox import Composer, body_of
 from tidewind.runtime.registry import Registry
@@ -113,6 +114,7 @@ class StatusKeeper:
                 continue
             retention, now = cluster.setting.retention_days, self._clock.now()
             entries = await self._catalogue.backups(cluster.cluster_id)
+            _measure(cluster.cluster_id, entries)
             statuses = [status_of(entry, retention, now) for entry in entries]
             present = {entry.backup_id for entry in entries}
             for backup, mark in (await self._catalogue.tombstones(cluster.cluster_id)).items():
@@ -128,6 +130,13 @@ class StatusKeeper:
             return False
         self._publisher.post(topics.STATUS, self._composer.status("backup", status, entity=status.backup_id))
         return True
+
+
+def _measure(cluster: str, entries: list[CatalogueEntry]) -> None:
+    newest = next((entry.outcome for entry in newest_first(entries) if entry.restorable and not entry.damaged), None)
+    if newest is not None and newest.snapshot_time is not None:
+        metrics.LAST_SUCCESS.labels(cluster).set(newest.snapshot_time.timestamp())
+        metrics.STORED_BYTES.labels(cluster).set(newest.stored_bytes)
 
 
 def _state(body: Any) -> dict[str, Any]:

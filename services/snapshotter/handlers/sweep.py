@@ -1,21 +1,26 @@
-"""Housekeeping: removes what no outcome names, and forgets what was deleted long ago.
+"""Housekeeping: removes what no outcome names, finishes deletes that were left, and forgets what was deleted long ago.
 
-Invariant: an attempt's folder is removed only when the backup's outcome exists and names another attempt, or none; a
-backup without an outcome is left alone, because its job may still be taken over. Nothing is removed while our clock and
-the store's disagree.
+Invariant: an attempt's folder is removed only when the backup's outcome exists and names another attempt, or none. A
+backup whose job ended without an outcome gets one first, `failed`, put by the same conditional put that makes a backup
+complete: of the sweep and a holder that wakes, the first decides for both. While its job has not ended a backup is left
+alone. Nothing is removed while our clock and the store's disagree.
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from schemas import topics
+from services.snapshotter.handlers.delete import REMOVING_NOTE
+from services.snapshotter.handlers.removal import remove_backup
 from services.snapshotter.handlers.run import SnapshotTools
 from services.snapshotter.rules.attempts import superfluous
 from services.snapshotter.rules.deletes import clocks_agree
-from tidewind.domain import keys
-from tidewind.domain.records import BackupOutcome
+from services.snapshotter.rules.leftovers import Unfinished, may_finish_delete, may_settle
+from tidewind.domain import ids, keys
+from tidewind.domain.catalogue import CatalogueEntry
+from tidewind.domain.records import Accepted, BackupOutcome, RegistryEntry, Tombstone, parse
 from tidewind.ports.bus import Publisher
 from tidewind.ports.store import ObjectMissing, StoreError
 from tidewind.runtime.ledger import Ledger
@@ -63,19 +68,21 @@ class Sweeper:
         removed = 0
         async for entry in tools.registry.clusters():
             if self._owns(entry.cluster_id):
-                removed += await self._sweep_attempts(entry.cluster_id)
+                removed += await self._sweep_attempts(entry)
+                removed += await self._finish_deletes(entry.cluster_id)
                 removed += await self._forget_deleted(entry.cluster_id)
                 removed += await self._forget_jobs(entry.cluster_id)
         return removed
 
-    async def _sweep_attempts(self, cluster: str) -> int:
+    async def _sweep_attempts(self, registered: RegistryEntry) -> int:
+        cluster = registered.cluster_id
         removed = 0
         after = ""
         while True:
             backup = await self._next_snapshot(cluster, after)
             if backup is None:
                 return removed
-            removed += await self._sweep_backup(cluster, backup)
+            removed += await self._sweep_backup(registered, backup)
             after = keys.snapshot(cluster, backup) + "~"
 
     async def _next_snapshot(self, cluster: str, after: str) -> str | None:
@@ -84,19 +91,81 @@ class Sweeper:
             return found.key.removeprefix(prefix).split("/")[0]
         return None
 
-    async def _sweep_backup(self, cluster: str, backup: str) -> int:
+    async def _sweep_backup(self, registered: RegistryEntry, backup: str) -> int:
+        cluster = registered.cluster_id
         entry = await self._tools.catalogue.backup(cluster, backup)
-        if entry is None:
+        outcome = await self._settled(registered, backup) if entry is None else entry.outcome
+        if outcome is None:
             return 0
-        if entry.tombstone is not None:
-            return 0  # its delete is at work, or comes back to it
+        if entry is not None and entry.tombstone is not None:
+            return 0  # it goes as a whole: see _finish_deletes
         prefix = keys.snapshot(cluster, backup)
         found = [one.key async for one in self._tools.store.list(prefix)]
-        leftovers = superfluous(found, prefix=prefix, keep_attempt=_kept_attempt(entry.outcome))
+        leftovers = superfluous(found, prefix=prefix, keep_attempt=_kept_attempt(outcome))
         await self._tools.store.delete(leftovers)
         if leftovers:
             log.info("swept leftovers", action="swept", cluster=cluster, backup=backup, objects=len(leftovers))
         return len(leftovers)
+
+    async def _settled(self, registered: RegistryEntry, backup: str) -> BackupOutcome | None:
+        """The outcome of a backup that has none: `failed`, if its job ended without one; what stands, if somebody was
+        faster; None while the job may still bring one."""
+        cluster, ledger, store = registered.cluster_id, self._ledger, self._tools.store
+        written = [one.modified async for one in store.list(keys.snapshot(cluster, backup))]
+        # After the objects: a job is in the ledger before it writes any.
+        job = await self._job_of(cluster, backup)
+        if job is None or not written:
+            return None
+        terminal = await ledger.terminal(cluster, job.job_id)
+        now = self._tools.clock.now()
+        unfinished = Unfinished(
+            ended_at=None if terminal is None else terminal.at,
+            ended_by=0 if terminal is None else terminal.epoch,
+            newest_epoch=await ledger.newest_epoch(cluster, job.job_id),
+            newest_object=max(written),
+        )
+        leave = may_settle(unfinished, now, timedelta(hours=self._tools.settings.snapshot_timeout_h))
+        if not leave.now or terminal is None:
+            return None
+        wanted = _failed_outcome(registered, job, terminal.at, terminal.data.get("problem"))
+        key = keys.outcome(cluster, backup)
+        log.info("a backup without an outcome is settled", action="settled", backup=backup, reason=leave.why)
+        if await store.put_if_absent(key, wanted.to_bytes()):
+            return wanted
+        return parse(BackupOutcome, await store.get(key))
+
+    async def _job_of(self, cluster: str, backup: str) -> Accepted | None:
+        seen = ""
+        prefix = f"{keys.JOBS}{cluster}/"
+        async for found in self._tools.store.list(prefix):
+            job = found.key.removeprefix(prefix).split("/")[0]
+            if job != seen and ids.backup_id(job) == backup:
+                return await self._ledger.accepted(cluster, job)
+            seen = job
+        return None
+
+    async def _finish_deletes(self, cluster: str) -> int:
+        """Deletes whose job ended as failed in the middle: nobody else comes back to them, and their tombstone hides
+        what is left."""
+        finished = 0
+        for backup, mark in (await self._tools.catalogue.tombstones(cluster)).items():
+            entry = await self._tools.catalogue.backup(cluster, backup)
+            if entry is not None and await self._may_finish(cluster, entry, mark):
+                freed = await remove_backup(self._tools.store, cluster, backup, lambda _: None)
+                log.info("finished a delete", action="delete-finished", cluster=cluster, backup=backup, bytes=freed)
+                finished += 1
+        return finished
+
+    async def _may_finish(self, cluster: str, entry: CatalogueEntry, mark: Tombstone) -> bool:
+        readers = [pin for pin in await self._tools.catalogue.pins(cluster) if entry.backup_id in pin.backups]
+        leave = may_finish_delete(
+            ended=await self._ledger.ended(cluster, mark.job_id),
+            begun=REMOVING_NOTE in await self._ledger.notes(cluster, mark.job_id),
+            pinned=any([not await self._ledger.ended(cluster, pin.job_id) for pin in readers]),
+            marked_at=mark.marked_at,
+            now=self._tools.clock.now(),
+        )
+        return leave.now
 
     async def _forget_deleted(self, cluster: str) -> int:
         """A week after its deletion a backup's status key and its tombstone go."""
@@ -140,6 +209,25 @@ class Sweeper:
             return await self._tools.store.info(key) is not None
         except ObjectMissing:
             return False
+
+
+def _failed_outcome(registered: RegistryEntry, job: Accepted, ended: datetime, problem: object) -> BackupOutcome:
+    return BackupOutcome.model_validate(
+        {
+            "cluster_id": job.cluster_id,
+            "backup_id": ids.backup_id(job.job_id),
+            "job_id": job.job_id,
+            "result": "failed",
+            "attempt": 0,
+            "cause": job.body.get("cause", "manual"),
+            "slot_date": job.body.get("slot_date"),
+            "started_at": job.accepted_at,
+            "ended_at": ended,
+            "engine": registered.engine,
+            "engine_version": registered.engine_version,
+            "problem": problem,
+        }
+    )
 
 
 def _kept_attempt(outcome: BackupOutcome) -> str | None:

@@ -89,6 +89,9 @@ class Blank:
     def keys(self, prefix: str) -> list[str]:
         return []
 
+    def late(self) -> list[str]:
+        return []
+
     def silence_s(self, key: str) -> float:
         return 0.0
 

@@ -2,18 +2,24 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
 
+from schemas.envelope import Message
+from schemas.topics import STATUS
+from services.restorer.handlers.availability import AvailabilityKeeper
+from tests.fakes import RecordingPublisher, SharedView
 from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
-from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, Lab, lab_on
+from tests.integration.mariadb.restore_lab import CLUSTER, SERVICE_LOGIN, Lab, lab_on
 from tests.integration.mariadb.snapshot_support import client, run
 from tidewind.domain.problems import PREFIX
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
 from tidewind.ports.engine import DatabaseError
+from tidewind.runtime.outbox import Composer
 
 
 class WayBackFails(MariaDBRestoreEngine):
@@ -67,6 +73,19 @@ def look(lab: Lab) -> dict[str, Any]:
         connection.close()
 
 
+async def availability(lab: Lab) -> str:
+    """What a restorer says of the cluster that finds nothing but the store and the server."""
+    publisher = RecordingPublisher()
+    view = SharedView(publisher)
+    await publisher.send(
+        STATUS, Message(id="c", type="t", source="/t", time=datetime.now(UTC), key=f"cluster/{CLUSTER}", data={})
+    )
+    composer = Composer("/test", lab.tools.clock, view)
+    keeper = AvailabilityKeeper(lab.tools, publisher=publisher, composer=composer, view=view, owns=lambda _: True)
+    assert await keeper.look() == [CLUSTER]
+    return str((view.get(f"availability/{CLUSTER}") or {})["state"])
+
+
 ABOVE_TABLES = {"views", "routines", "triggers", "events", "accounts procs_priv"}
 
 
@@ -87,6 +106,7 @@ async def test_the_sql_in_the_event_opens_the_cluster_with_its_old_data(lab: Lab
     refused = await lab.decide("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
     assert refused.problem.type == PREFIX + "restore-blocked"
 
+    assert await availability(lab) == "RestoreFailed"
     by_hand = pymysql.connect(
         host=lab.server.host,
         port=lab.server.port,
@@ -99,6 +119,7 @@ async def test_the_sql_in_the_event_opens_the_cluster_with_its_old_data(lab: Lab
     run(by_hand, *(statement for statement in ending.body.open_by_hand if not statement.startswith("--")))
     by_hand.close()
     by_hand_sql = ending.body.open_by_hand
+    assert await availability(lab) == "Available", "the server says that no restore is unfinished"
     left = differing(now, look(lab))
     # Views, routines, triggers and events are pointed at, and variables are for the operator to compare.
     assert {name for name in left if not name.startswith(("variable", "definition"))} <= ABOVE_TABLES, left

@@ -11,10 +11,10 @@ from schemas.commands import COMMANDS
 from schemas.events import TERMINAL
 from tests.unit.cli.stand_ins import Answered, ScriptedLine, ScriptedTools, accepted, message, rejected
 from tests.unit.cli.test_views import PLAN, SHOP
-from tidewind.cli import commands
+from tidewind.cli import commands, main
 from tidewind.cli.bootstrap import KeyringKeys, SystemTools
-from tidewind.cli.main import execute
-from tidewind.cli.ports import Check
+from tidewind.cli.commands import cluster as cluster_commands
+from tidewind.cli.ports import Check, Statuses
 from tidewind.domain.ids import restore_id
 from tidewind.domain.problems import KINDS, problem
 from tidewind.store.keyring import Keyring
@@ -51,6 +51,10 @@ RESTORES = SHOP | {
 }
 
 
+def execute(arguments, tools):
+    return main.execute(arguments, lambda: tools)
+
+
 def _never(_):
     raise AssertionError("nothing must be sent")
 
@@ -69,6 +73,26 @@ def _tools(script=_never, **more):
     return ScriptedTools(ScriptedLine(script, **more), typed=typed)
 
 
+def test_enrolling_ends_when_the_cluster_is_listed(monkeypatch, capsys):
+    tools = _tools(_end("tidewind.cluster.enrolled.v1", {"engine": "mariadb"}))
+    asked = []
+
+    async def statuses(**_):
+        asked.append(1)
+        return Statuses(SHOP if len(asked) > 2 else {})
+
+    monkeypatch.setattr(tools.the_line, "statuses", statuses)
+    assert execute(ENROLL, tools) == 0
+    assert len(asked) == 3
+    assert "taken shop up" not in capsys.readouterr().err
+
+
+def test_an_enrolment_that_no_scheduler_takes_up_is_said_and_stays_a_success(monkeypatch, capsys):
+    monkeypatch.setattr(cluster_commands, "LISTED_S", 0.05)
+    assert execute(ENROLL, _tools(_end("tidewind.cluster.enrolled.v1", {"engine": "mariadb"}))) == 0
+    assert "has not taken shop up yet" in capsys.readouterr().err
+
+
 def test_enrolling_sends_exactly_what_was_said(capsys):
     enrolled = {
         "engine": "mariadb",
@@ -77,7 +101,9 @@ def test_enrolling_sends_exactly_what_was_said(capsys):
         "zone": "Europe/Berlin",
         "setting": {"backup_time": None, "retention_days": 7},
     }
-    tools = _tools(_end("tidewind.cluster.enrolled.v1", enrolled, {"warnings": ["strict mode is off → SET …"]}))
+    tools = _tools(
+        _end("tidewind.cluster.enrolled.v1", enrolled, {"warnings": ["strict mode is off → SET …"]}), states=SHOP
+    )
     assert execute(ENROLL, tools) == 0
     (sent,) = tools.the_line.sent
     assert sent.type == "tidewind.cluster.enroll.v1"

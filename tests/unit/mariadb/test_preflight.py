@@ -8,6 +8,7 @@ import pytest
 
 from tidewind.engines.mariadb.grants import ALL, BACKUP_GRANTS, RESTORE_GRANTS, excess, global_grants, missing
 from tidewind.engines.mariadb.preflight import Seen, findings
+from tidewind.engines.mariadb.restore.survey import release_findings
 from tidewind.engines.mariadb.server import version_of
 from tidewind.engines.mariadb.system_tables import ACCOUNT_TABLES, RULES, SYSTEM_TABLES, rule_of
 from tidewind.engines.mariadb.variables import NEVER, why_never
@@ -62,6 +63,7 @@ def test_nothing_to_say_of_a_good_server() -> None:
         ({"restore_held": frozenset(BACKUP_GRANTS)}, "error", "lacks ALTER"),
         ({"restore_held": frozenset(BACKUP_GRANTS), "restore_account": None}, "warn", "lacks ALTER"),
         ({"facts": replace(GOOD.facts, version="10.4.30")}, "error", "older than 10.5"),
+        ({"facts": replace(GOOD.facts, version="10.5.29")}, "warn", "can be backed up and not restored"),
         (
             {"facts": replace(GOOD.facts, version="10.6.1"), "versioned": (("s", "h"),)},
             "error",
@@ -98,6 +100,15 @@ def test_grants_are_read_from_show_grants() -> None:
 )
 def test_version_of(text: str, numbers: tuple[int, ...]) -> None:
     assert version_of(text) == numbers
+
+
+def test_restores_are_refused_where_a_rename_of_many_tables_is_not_atomic() -> None:
+    assert release_findings((10, 6, 0)) == []
+    assert release_findings((11, 4, 5)) == []
+    (found,) = release_findings((10, 5, 29))
+    assert found.level == "error"
+    assert "10.5.29 is older than 10.6" in found.text
+    assert "Upgrade the server" in str(found.fix)
 
 
 def test_mysql_is_no_mariadb() -> None:

@@ -61,6 +61,42 @@ async def test_a_silent_holders_job_is_taken_over_under_the_next_epoch(tmp_path:
     assert len({event.id for event in ends}) == 1
 
 
+async def test_a_holder_not_heard_yet_has_a_whole_lease_from_when_its_claim_is_seen(tmp_path: Path) -> None:
+    """An instance that has long been up gets the partition of a job that another took in a moment ago."""
+    hanging = ScriptedKind(never)
+    first = Instance(tmp_path, hanging)
+    await first.intake.handle(command())
+    await until(lambda: hanging.worked == [1])
+    job = next(iter(first.runner.running()))
+    finishing = ScriptedKind(done)
+    second = Instance(tmp_path, finishing, clock=first.clock, holder="two")
+    key = f"job/{CLUSTER}/{job}"
+    assert second.view.get(key) is None, "its view has not seen the first heartbeat yet"
+    for silence in (3600.0, 3629.0):
+        second.view.silence[key] = silence
+        await second.look()
+        assert second.runner.running() == frozenset()
+    second.view.silence[key] = 3630.0
+    await second.look()
+    await until(lambda: finishing.worked == [2])
+    await first.runner.stop(5)
+
+
+async def test_a_successor_not_heard_yet_is_not_judged_by_its_predecessors_silence(tmp_path: Path) -> None:
+    first = Instance(tmp_path, ScriptedKind(never))
+    await first.intake.handle(command())
+    await until(lambda: bool(first.publisher.of(topics.STATUS)))
+    job = next(iter(first.runner.running()))
+    claim = EpochClaim(job_id=job, epoch=2, holder="two", claimed_at=first.clock.now())
+    assert await first.ledger.claim(claim, CLUSTER)
+    third = Instance(tmp_path, ScriptedKind(done), publisher=first.publisher, clock=first.clock, holder="three")
+    third.view.silence[f"job/{CLUSTER}/{job}"] = 45.0
+    await third.look()
+    assert third.runner.running() == frozenset()
+    assert await third.ledger.newest_epoch(CLUSTER, job) == 2
+    await first.runner.stop(5)
+
+
 async def test_a_predecessor_cannot_end_a_job_it_has_lost(tmp_path: Path) -> None:
     gate = asyncio.Event()
 
@@ -150,6 +186,18 @@ async def test_the_operation_lock_is_free_only_when_its_job_has_ended(tmp_path: 
     assert await lock.holder(CLUSTER) is None
     takers = await asyncio.gather(*(lock.try_take(CLUSTER, job, "restore") for job in many))
     assert takers.count(None) == 1
+
+
+async def test_the_newest_restore_stays_in_the_lock_however_many_backups_follow(tmp_path: Path) -> None:
+    service = Instance(tmp_path, ScriptedKind(done))
+    jobs = [f"{number:08d}-0000-0000-0000-000000000000" for number in range(40)]
+    for number, job in enumerate(jobs):
+        await service.ledger.accept(accepted(service, job))
+        assert await service.operations.try_take(CLUSTER, job, "restore" if number in (1, 2) else "backup") is None
+        end = Terminal(job_id=job, event="tidewind.backup.failed.v1", data={}, at=service.clock.now(), epoch=1)
+        await service.ledger.finish(CLUSTER, end)
+    entries = [found.key async for found in service.store.list(f"{keys.OPERATIONS}{CLUSTER}/")]
+    assert entries == [keys.operation(CLUSTER, number) for number in (3, *range(25, 41))]
 
 
 async def test_the_lock_of_a_job_forgotten_long_ago_is_free(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """When the stream application counts as stuck. The rest of it needs a broker and is tested on one."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from services.scheduler.faust_app import FaustSettings, TickApplication, Work
 from services.scheduler.handlers.ticks import Rows
@@ -117,3 +120,13 @@ async def test_leftover_ticks_are_dropped_but_for_those_that_ask_for_a_fresh_loo
         await harness.app._tick(0, value, NoRows())
     await harness.app._tick(2, b'{"fresh": true}', NoRows())
     assert harness.handled == [(0, False), (0, True)]
+
+
+async def test_the_application_touches_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed scheduler leaves, nobody would remove."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    application = Harness().app._make()
+    await application.on_first_start()
+    assert list(tmp_path.iterdir()) == []

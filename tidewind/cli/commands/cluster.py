@@ -1,5 +1,6 @@
 """`tidewind cluster`: enrol, list, show, update, retire."""
 
+import asyncio
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +16,11 @@ from tidewind.cli.session import KeyOption, OutputOption, ReasonOption, Session,
 from tidewind.cli.views.events import event_line
 from tidewind.cli.views.layout import facts, sentence
 from tidewind.cli.views.states import cluster_view, clusters_view, effective_setting_rows
+from tidewind.ports.bus import BusUnavailable
 
 app = typer.Typer(help="Which databases are protected.", no_args_is_help=True)
+
+LISTED_S = 30.0
 
 ClusterArgument = Annotated[str, typer.Argument(help="The cluster's id.", metavar="CLUSTER")]
 EndpointOption = Annotated[
@@ -74,7 +78,10 @@ def enroll(
             now=session.now(),
             message_id=session.tools.message_id(),
         )
-        return await _do(session, order, f"enrol {cluster}", wait=wait)
+        code = await _do(session, order, f"enrol {cluster}", wait=wait)
+        if wait and code == OK:
+            await _until_listed(session, cluster)
+        return code
 
     run(context, output, work)
 
@@ -202,6 +209,19 @@ async def _do(session: Session, order: Order, deed: str, *, wait: bool) -> int:
         )
 
     return end_of(given.terminal, session.screen, words, shown=shown)
+
+
+async def _until_listed(session: Session, cluster: str) -> None:
+    """The scheduler takes a new cluster up at its next tick; a `list` before that would deny what was just said."""
+    try:
+        async with asyncio.timeout(LISTED_S):
+            while True:
+                if (await session.statuses()).one("cluster", cluster) is not None:
+                    return
+                await asyncio.sleep(0.2)
+    except (TimeoutError, BusUnavailable):
+        said = f" ! the scheduler has not taken {cluster} up yet; tidewind cluster list shows it when it has"
+        session.screen.say(said, "yellow")
 
 
 def _warning(warning: object) -> str:

@@ -17,9 +17,10 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards, until Ctrl-C.")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="No pauses, for machines that watch.")] = False,
 ) -> None:
-    """A backup, an accident, a restore and its undo, on a private MariaDB, in about a minute.
+    """An accident and its undo, on a private MariaDB.
 
-    Needs nothing but an installed MariaDB server; everything is private, on loopback, and removed at the end.
+    A backup, an accident, a restore and its undo in about a minute. Needs nothing but an installed MariaDB server;
+    everything is private, on loopback, and removed at the end.
     """
 
     async def work(session: Session) -> int:

@@ -18,8 +18,9 @@ def doctor(
     ] = None,
     output: OutputOption = Output.table,
 ) -> None:
-    """Look at settings, Kafka, store, key and databases. Takes a service's settings and changes nothing.
+    """What is missing or wrong, each with the line that mends it.
 
+    Looks at settings, Kafka, store, key and databases. Takes a service's settings and changes nothing.
     Exit code 1 if there is an error; warnings do not fail.
     """
 

@@ -17,7 +17,7 @@ from tidewind.engines.mariadb.catalogue import (
 )
 from tidewind.engines.mariadb.connection import Access, Control
 from tidewind.engines.mariadb.quoting import account_name, quote_name, quote_table, text_literals
-from tidewind.engines.mariadb.server import HISTORY_INSERT, OLDEST, server_facts
+from tidewind.engines.mariadb.server import ATOMIC_RENAME, HISTORY_INSERT, OLDEST, server_facts
 from tidewind.ports.engine import Address, DatabaseError, Finding, Login, Preflight, ServerFacts
 
 _VARIABLES: Final = (
@@ -144,7 +144,18 @@ def _server(seen: Seen) -> list[Finding]:
             f" zone {seen.facts.zone}",
         )
     ]
-    if tuple(int(part) for part in seen.facts.version.split(".")[:2]) < OLDEST:
+    release = tuple(int(part) for part in seen.facts.version.split(".")[:2])
+    if OLDEST <= release < ATOMIC_RENAME:
+        found.append(
+            Finding(
+                subject="database",
+                level="warn",
+                text=f"MariaDB {seen.facts.version} can be backed up and not restored: renaming many tables is safe"
+                " against a crash from 10.6 on",
+                fix="Upgrade the server before a restore is needed; the backups taken until then stay good",
+            )
+        )
+    if release < OLDEST:
         found.append(
             Finding(
                 subject="database",

@@ -12,6 +12,8 @@ from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
 from tidewind.ports.engine import DatabaseError, ServerFacts
 
 OLDEST: Final = (10, 5)
+ATOMIC_RENAME: Final = (10, 6)
+"""First release on which a RENAME of several tables is whole or not at all after a crash of the server."""
 HISTORY_INSERT: Final = (10, 11)
 """First release that takes the history of system-versioned tables back."""
 

@@ -72,6 +72,14 @@ class AccountSets:
             f"WHERE User NOT IN ({spared}) AND JSON_VALUE(Priv, '$.is_role') IS NULL"
         )
 
+    async def who_would_be_taken(self, kind: SetKind, user: str) -> tuple[str, list[str], list[str]]:
+        """The host this connection comes from, and the hosts of that user's and of the anonymous rows of the set."""
+        own_host = str(await self._link.value("SELECT SUBSTRING_INDEX(USER(), '@', -1)"))
+        own = path(self.table(kind, "global_priv"))
+        found = await self._link.rows(f"SELECT User, Host FROM {own} WHERE User IN ('', {text_literal(user)})")
+        mine = [str(host) for name, host in found if name]
+        return own_host, mine, [str(host) for name, host in found if not name]
+
     async def add_minted(self, kind: SetKind) -> None:
         """The minted accounts that are live now are part of the set too."""
         own = path(self.table(kind, "global_priv"))

@@ -1,33 +1,33 @@
 """The accounts of a restore's source: into a set of account tables, and as fingerprints for the plan."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tidewind.domain.manifest import Chunk, Column, Manifest, SystemTable
-from tidewind.engines.mariadb.loading import LOAD_SQL_MODE, load_settings, load_statement
+from tidewind.engines.mariadb.loading import load_settings, load_statement
 from tidewind.engines.mariadb.quoting import quote_name
-from tidewind.engines.mariadb.restore import worker
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.chunk_text import rows_of
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES, SWAPPED_TABLES
 from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.restore.statements import TablePath, path
-from tidewind.engines.mariadb.restore.worker import LoadTask, LoadWhole, Rows
+from tidewind.engines.mariadb.restore.worker import LoadTask, LoadWhole, Outcome, Rows
 from tidewind.ports.restore import SafeguardSource, SnapshotSource, Source
 
 _UNTELLING = frozenset({"timestamp", "grantor", "password_last_changed"})
 Row = tuple[bytes | None, ...]
+LoadPool = Pool[LoadTask, Outcome]
 
 
-async def fill(link: Link, sets: AccountSets, source: Source, restore_id: str) -> None:
-    """Fill the target set."""
+async def fill(link: Link, sets: AccountSets, source: Source, pool: Callable[[SnapshotSource], LoadPool]) -> None:
+    """Fill the target set. `pool` gives the workers that load from a backup."""
     if isinstance(source, SafeguardSource):
         origin = AccountSets(link, source.restore_id)
         await sets.copy("target", [(table, origin.table("saved", table)) for table in SWAPPED_TABLES])
     else:
         held = [one for one in source.manifest.system_tables if one.name in SWAPPED_TABLES]
-        await load_rows(link, source, [(one, sets.table("target", one.name)) for one in held], restore_id)
+        await load_rows(pool(source), source.manifest, [(one, sets.table("target", one.name)) for one in held])
         unheld = set(SWAPPED_TABLES) - {one.name for one in held}
         await sets.copy("target", [(table, ("mysql", table)) for table in sorted(unheld)])
 
@@ -37,20 +37,15 @@ def account_tables(manifest: Manifest) -> list[SystemTable]:
 
 
 async def load_rows(
-    link: Link,
-    source: SnapshotSource,
+    pool: LoadPool,
+    manifest: Manifest,
     wanted: Sequence[tuple[SystemTable, TablePath]],
-    restore_id: str,
     *,
     spare: str = "FALSE",
 ) -> None:
     """Put the rows of the server's own tables into tables of the same shape, emptied first but for what `spare`, a
     condition, says."""
-    chunks = {chunk.number: chunk for chunk in source.manifest.chunks}
-    start = worker.Start(
-        access=link.access, open_store=source.open_store, restore_id=restore_id, logged=False, sql_mode=LOAD_SQL_MODE
-    )
-    pool: Pool[LoadTask, int] = Pool(worker.main, start, 1)
+    chunks = {chunk.number: chunk for chunk in manifest.chunks}
     await pool.run([_whole(held, target, chunks, spare) for held, target in wanted], _nothing)
 
 
@@ -72,7 +67,8 @@ def _whole(held: SystemTable, target: TablePath, chunks: Mapping[int, Chunk], sp
         )
         for number in held.chunks
     )
-    return LoadWhole(table=path(target), empty=f"DELETE FROM {path(target)} WHERE NOT ({spare})", item="", parts=parts)
+    empty = f"DELETE FROM {path(target)} WHERE NOT ({spare})"
+    return LoadWhole(table=path(target), empty=empty, item="", parts=parts, unlogged=True)
 
 
 async def prints(source: Source) -> Mapping[str, str] | None:
@@ -122,5 +118,5 @@ def _text(value: bytes | None) -> str:
     return (value or b"").decode(errors="replace")
 
 
-async def _nothing(_: LoadTask, __: int) -> Sequence[LoadTask]:
+async def _nothing(_: LoadTask, __: Outcome) -> Sequence[LoadTask]:
     return ()

@@ -1,8 +1,6 @@
-"""A worker of the verification: reads a table back as the snapshot read it, and tells what it counted."""
+"""Reads a table back as the snapshot read it, and tells what it counted. Blocking."""
 
-import asyncio
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 
 import pymysql
 
@@ -10,16 +8,14 @@ from tidewind.domain.manifest import Column, Table
 from tidewind.engines.mariadb.columns import INDEX, PERIOD, ColumnFacts, read_column
 from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw
 from tidewind.engines.mariadb.failures import translate
-from tidewind.engines.mariadb.quoting import quote_name, quote_table
+from tidewind.engines.mariadb.quoting import quote_name
 from tidewind.engines.mariadb.reader import RowStream
-from tidewind.engines.mariadb.restore.pool import pack
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One table and the SELECT that reads it."""
+    """One table, quoted, and the SELECT that reads it."""
 
-    schema: str
     table: str
     statement: str
 
@@ -33,43 +29,23 @@ class Counted:
     checksum: int
 
 
-def check_of(table: Table) -> Check:
+def check_of(where: str, table: Table) -> Check:
     """The SELECT whose text is that of the table's chunks, history included."""
     columns = ", ".join(_expression(column) for column in table.columns)
     versioned = any(column.load == PERIOD for column in table.columns)
-    source = quote_table(table.schema_name, table.name) + (" FOR SYSTEM_TIME ALL" if versioned else "")
-    return Check(schema=table.schema_name, table=table.name, statement=f"SELECT {columns} FROM {source}")
+    source = where + (" FOR SYSTEM_TIME ALL" if versioned else "")
+    return Check(table=where, statement=f"SELECT {columns} FROM {source}")
 
 
-def main(pipe: Connection) -> None:
-    """Runs in the worker process until the pipe closes."""
-    asyncio.run(_serve(pipe))
-
-
-async def _serve(pipe: Connection) -> None:
-    connection: RawConnection | None = None
-    try:
-        access: Access = await asyncio.to_thread(pipe.recv)
-        while True:
-            task: Check = await asyncio.to_thread(pipe.recv)
-            try:
-                if connection is None:
-                    connection = await asyncio.to_thread(_open, access)
-                pipe.send(("done", await asyncio.to_thread(_count, connection, access, task)))
-            except Exception as error:
-                pipe.send(("failed", pack(error)))
-    except (EOFError, OSError):
-        if connection is not None:
-            connection.close()
-
-
-def _open(access: Access) -> RawConnection:
+def open_for_reading(access: Access) -> RawConnection:
+    """Raises DatabaseError."""
     connection = open_raw(access)
     connection.query("SET character_set_results = NULL")  # the bytes as they are stored
     return connection
 
 
-def _count(connection: RawConnection, access: Access, task: Check) -> Counted:
+def count(connection: RawConnection, access: Access, task: Check) -> Counted:
+    """Raises DatabaseError."""
     try:
         stream = RowStream(connection, task.statement)
         while not stream.finished:

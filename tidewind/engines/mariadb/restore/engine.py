@@ -7,6 +7,7 @@ from typing import Literal
 from tidewind.domain.manifest import DatabaseObject, Schema
 from tidewind.engines.mariadb.connection import Access
 from tidewind.engines.mariadb.illformed import HELPER_PREFIX
+from tidewind.engines.mariadb.loading import LOAD_SQL_MODE
 from tidewind.engines.mariadb.quoting import quote_table
 from tidewind.engines.mariadb.restore import (
     accounts_of,
@@ -24,11 +25,14 @@ from tidewind.engines.mariadb.restore import (
     variables,
     verify,
     ways_out,
+    worker,
 )
 from tidewind.engines.mariadb.restore.accounts import AccountSets
+from tidewind.engines.mariadb.restore.accounts_of import LoadPool
 from tidewind.engines.mariadb.restore.definitions import Definitions
 from tidewind.engines.mariadb.restore.fence import Held
 from tidewind.engines.mariadb.restore.link import Link, open_link
+from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.variables import read_variables
 from tidewind.ports.engine import Address, Login, Report, RestoreScope, TargetState
 from tidewind.ports.restore import Gated, Loaded, Memory, Mint, Opened, SafeguardSource, SnapshotSource, Source
@@ -67,9 +71,13 @@ class MariaDBRestoreEngine:
             minted = Access(address=link.access.address, login=held.login)
         async with _linked(minted, logged=logged) as link:
             identity = await fence.server_identity(link)
-            yield MariaDBRestoreSession(
+            session = MariaDBRestoreSession(
                 link, scope, held, identity=identity, keep_accounts=keep_accounts, workers=self._workers
             )
+            try:
+                yield session
+            finally:
+                await session.close()
 
     async def expire(
         self, address: Address, login: Login, restore_id: str, *, replicas: Literal["none", "attached"]
@@ -100,6 +108,12 @@ class MariaDBRestoreSession:
         self._held = held
         self._keep_accounts = keep_accounts
         self._workers = workers
+        self._pool: LoadPool | None = None
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
 
     async def gate(self, source: Source, memory: Memory, report: Report) -> Gated:
         report("gating", 0, None, "")
@@ -108,7 +122,7 @@ class MariaDBRestoreSession:
             self._scope,
             service_user=self._held.service[0],
             keep_users=self._keep_accounts,
-            fill_target=lambda sets: accounts_of.fill(self._link, sets, source, self._scope.restore_id),
+            fill_target=lambda sets: accounts_of.fill(self._link, sets, source, self._pool_for),
             memory=memory,
         )
 
@@ -121,7 +135,7 @@ class MariaDBRestoreSession:
 
     async def load(self, source: Source, report: Report) -> Loaded:
         if isinstance(source, SnapshotSource):
-            return await load.load(self._link, source, self._scope.restore_id, workers=self._workers, report=report)
+            return await load.load(self._link, source.manifest, self._pool_for(source), report)
         kept = _definitions_of(source)
         await objects.create_schemas(self._link, kept.schemas)
         moves = safeguard.safety_moves(source.restore_id, kept)
@@ -143,12 +157,16 @@ class MariaDBRestoreSession:
             await memory.keep(ways_out.KEPT_VARIABLES, {"variables": own})
         refused = await variables.apply(self._link, _variables_of(source))
         if isinstance(source, SnapshotSource):
-            refused += await system_rows.put_back(self._link, source, self._scope.restore_id)
+            refused += await system_rows.put_back(self._link, source, self._pool_for(source))
         return (*broken, *refused)
 
     async def verify(self, source: Source, report: Report) -> Loaded:
         if isinstance(source, SnapshotSource):
-            return await verify.verify(self._link, source.manifest, workers=self._workers, report=report)
+            report("verifying", 0, None, "")
+            pool = self._pool_for(source)
+            verified = await verify.verify(self._link, source.manifest, self._scope.restore_id, pool)
+            await self.close()  # so that no worker is connected under the epoch's account when the users come back
+            return verified
         return await verify.moved(self._link, _definitions_of(source))
 
     async def unchanged_since(self, position_then: str | None) -> bool:
@@ -192,6 +210,19 @@ class MariaDBRestoreSession:
             await safeguard.drop_schemas(self._link, names.own_prefix(source.restore_id))
         await self._drop_helpers()
         await fence.end(self._link, self._scope)
+
+    def _pool_for(self, source: SnapshotSource) -> LoadPool:
+        """The workers of this session, made at the first call: a session restores from one source."""
+        if self._pool is None:
+            start = worker.Start(
+                access=self._link.access,
+                open_store=source.open_store,
+                restore_id=self._scope.restore_id,
+                logged=self._link.logged,
+                sql_mode=LOAD_SQL_MODE,
+            )
+            self._pool = Pool(worker.main, start, self._workers)
+        return self._pool
 
     async def _refuse_to_lose_tables(self, memory: Memory) -> None:
         """Raises DatabaseError while a table of the users may be in what `finish` drops. Once the users are in they may

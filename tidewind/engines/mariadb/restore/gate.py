@@ -8,15 +8,15 @@ locks without a connection, are rolled back. Then the log's head is read: from h
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from tidewind.engines.mariadb.quoting import text_literal
-from tidewind.engines.mariadb.restore import names, position, reading
+from tidewind.engines.mariadb.quoting import account_name, text_literal
+from tidewind.engines.mariadb.restore import names, position, reading, shadowing
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.connections import end_connections
 from tidewind.engines.mariadb.restore.fence import FENCE
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
 from tidewind.engines.mariadb.restore.statements import path, rename
-from tidewind.ports.engine import RestoreScope
+from tidewind.ports.engine import DatabaseError, RestoreScope
 from tidewind.ports.restore import Gated, Memory
 
 BELT = "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'This server is being restored and is closed'"
@@ -103,11 +103,26 @@ async def _stage(sets: AccountSets, service_user: str, keep_users: Sequence[str]
     await sets.make_empty("target")
     await fill_target(sets)
     await sets.keep_present("target", list(dict.fromkeys((service_user, *keep_users))))
+    await _refuse_to_be_locked_out(sets, service_user)
     await sets.make_empty("gate")
     await sets.copy("gate", [(table, sets.table("target", table)) for table in SWAPPED_TABLES])
     await sets.lock_all_but("gate", [service_user])
     await sets.add_minted("gate")
     await sets.forget_minted("target")
+
+
+async def _refuse_to_be_locked_out(sets: AccountSets, service_user: str) -> None:
+    """Raises DatabaseError while nothing is closed yet."""
+    own_host, service_hosts, anonymous_hosts = await sets.who_would_be_taken("target", service_user)
+    before = shadowing.hosts_before(own_host, service_hosts, anonymous_hosts)
+    if before:
+        missing = ", ".join(account_name(service_user, host) for host in before)
+        raise DatabaseError(
+            "restore-blocked",
+            f"the accounts to be restored hold anonymous ones on {', '.join(map(repr, before))}: from {own_host} the "
+            f"server would take {service_user!r} for one of them, and nobody could go on once it is open",
+            f"Create {missing} with the password and rights the service's account has, and repeat",
+        )
 
 
 async def _drop_events(link: Link) -> None:

@@ -1,31 +1,44 @@
-"""The load: schemas, sequences, empty tables, rows by worker processes, keys, foreign keys.
+"""The load: schemas, sequences, empty tables, rows by worker processes, keys, the reading back, foreign keys.
 
 Largest tables first, and the chunks of one table not all at once while others wait: two loads into one table queue for
 its counter. Secondary keys that are neither unique nor FULLTEXT are added when the rows are in, where a table is large
-enough for that to be faster. Foreign keys come last.
+enough for that to be faster. A table that is whole is read back at once, by the SELECT it was taken with, and its rows
+and checksum are compared with the backup's: a load that ends without an error has been compared. Foreign keys come
+last.
 
 Everything is found again after a crash: an existing table is not made again, a chunk's progress row is written in the
-chunk's own transaction, a table without transactions is begun anew, and keys are compared with the catalogue.
+chunk's own transaction, a table without transactions is begun anew, and keys are compared with the catalogue. Every
+table is read back again by a load that goes on.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tidewind.domain.manifest import Chunk, Manifest, Table
-from tidewind.engines.mariadb.loading import LOAD_SQL_MODE, load_settings, load_statement
+from tidewind.engines.mariadb.loading import load_settings, load_statement
 from tidewind.engines.mariadb.quoting import quote_name, quote_table
-from tidewind.engines.mariadb.restore import create_table, worker
+from tidewind.engines.mariadb.restore import create_table
+from tidewind.engines.mariadb.restore.checker import Check, Counted, check_of
 from tidewind.engines.mariadb.restore.create_table import Definition
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.objects import create_objects, create_schemas
 from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.restore.session import set_session
-from tidewind.engines.mariadb.restore.worker import AddKeys, LoadChunk, LoadTask, LoadWhole, Rows
+from tidewind.engines.mariadb.restore.verify import TRANSACTIONAL, compare
+from tidewind.engines.mariadb.restore.worker import (
+    AddKeys,
+    LoadChunk,
+    LoadTask,
+    LoadWhole,
+    Outcome,
+    Rows,
+    chunk_item,
+    table_item,
+)
 from tidewind.ports.engine import DatabaseError, Report
-from tidewind.ports.restore import Loaded, SnapshotSource
+from tidewind.ports.restore import Loaded
 
 KEYS_LATER_ROWS = 20_000
-TRANSACTIONAL = frozenset({"innodb"})
 
 
 @dataclass
@@ -42,8 +55,8 @@ class _Filling:
         return quote_table(self.table.schema_name, self.table.name)
 
 
-async def load(link: Link, source: SnapshotSource, restore_id: str, *, workers: int, report: Report) -> Loaded:
-    manifest = source.manifest
+async def load(link: Link, manifest: Manifest, pool: Pool[LoadTask, Outcome], report: Report) -> Loaded:
+    """Raises StoreError, DatabaseError; restore-verification-failed names the first table that differs."""
     total = sum(table.row_bytes for table in manifest.tables)
     report("loading", 0, total, "bytes")
     await create_schemas(link, manifest.schemas)
@@ -52,24 +65,22 @@ async def load(link: Link, source: SnapshotSource, restore_id: str, *, workers: 
     if refused:
         raise DatabaseError("database-failed", "; ".join(refused)[:2000])
     filling = await _make_tables(link, manifest)
-    pool: Pool[LoadTask, int] = Pool(
-        worker.main,
-        worker.Start(
-            access=link.access,
-            open_store=source.open_store,
-            restore_id=restore_id,
-            logged=link.logged,
-            sql_mode=LOAD_SQL_MODE,
-        ),
-        workers,
-    )
-    done = 0
+    chunks = {chunk.number: chunk for chunk in manifest.chunks}
+    loaded = compared = 0
 
-    async def finished(task: LoadTask, row_bytes: int) -> Sequence[LoadTask]:
-        nonlocal done
-        done += row_bytes
-        report("loading", done, total, "bytes")
-        return _keys_now(filling, task)
+    async def finished(task: LoadTask, outcome: Outcome) -> Sequence[LoadTask]:
+        nonlocal loaded, compared
+        if isinstance(outcome, Counted):
+            table = filling[task.table].table
+            compare(table, [chunks[number] for number in table.chunks], outcome)
+            compared += outcome.row_bytes
+        else:
+            loaded += outcome
+        if loaded < total:
+            report("loading", loaded, total, "bytes")
+        else:
+            report("verifying", compared, total, "bytes")
+        return _what_follows(filling[task.table], task)
 
     await pool.run(order(manifest, filling), finished)
     await _add_foreign_keys(link, list(filling.values()))
@@ -85,7 +96,7 @@ def order(manifest: Manifest, filling: dict[str, _Filling]) -> list[LoadTask]:
         own = filling[quote_table(table.schema_name, table.name)]
         tasks = _tasks_of(table, own.where, [chunks[number] for number in table.chunks])
         own.waiting = {item for task in tasks for item in _items(task)}
-        lanes.append(tasks)
+        lanes.append(tasks or [check_of(own.where, table)])
     longest = max((len(lane) for lane in lanes), default=0)
     return [lane[place] for place in range(longest) for lane in lanes if place < len(lane)]
 
@@ -104,7 +115,7 @@ def _tasks_of(table: Table, where: str, chunks: Sequence[Chunk]) -> list[LoadTas
     parts = tuple(_rows(table, chunk) for chunk in chunks)
     if table.engine.lower() in TRANSACTIONAL:
         return [LoadChunk(table=where, rows=part) for part in parts]
-    item = f"table {min(table.chunks)}" if parts else ""
+    item = table_item(table.chunks) if parts else ""
     return [LoadWhole(table=where, empty=f"TRUNCATE TABLE {where}", item=item, parts=parts)] if parts else []
 
 
@@ -114,7 +125,7 @@ def _rows(table: Table, chunk: Chunk) -> Rows:
         size=chunk.size,
         rows=chunk.rows,
         row_bytes=chunk.row_bytes,
-        item=f"chunk {chunk.number}",
+        item=chunk_item(chunk.number),
         schema=table.schema_name,
         table=table.name,
         columns=table.columns,
@@ -130,15 +141,14 @@ def _items(task: LoadTask) -> tuple[str, ...]:
     return (task.item,) if isinstance(task, LoadWhole) else ()
 
 
-def _keys_now(filling: dict[str, _Filling], task: LoadTask) -> Sequence[LoadTask]:
-    own = filling[task.table]
-    if isinstance(task, AddKeys) or not own.waiting:
-        return ()
+def _what_follows(own: _Filling, task: LoadTask) -> Sequence[LoadTask]:
     own.waiting -= set(_items(task))
-    if own.waiting or not own.later:
+    if isinstance(task, Check) or own.waiting:
         return ()
-    added = ", ".join(f"ADD {item}" for item in own.later)
-    return [AddKeys(table=own.where, statement=f"ALTER TABLE {own.where} {added}")]
+    if own.later and not isinstance(task, AddKeys):
+        added = ", ".join(f"ADD {item}" for item in own.later)
+        return [AddKeys(table=own.where, statement=f"ALTER TABLE {own.where} {added}")]
+    return [check_of(own.where, own.table)]
 
 
 async def _make_tables(link: Link, manifest: Manifest) -> dict[str, _Filling]:

@@ -6,12 +6,11 @@ its present task; and what it does on the server is under the epoch's own accoun
 """
 
 import asyncio
-import contextlib
-import multiprocessing
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from tidewind.ports.engine import DatabaseError
@@ -24,6 +23,7 @@ from tidewind.ports.store import (
     StoreRefused,
     StoreUnavailable,
 )
+from tidewind.runtime.workers import WORKERS
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
@@ -70,24 +70,25 @@ def unpack(failure: Failure) -> Exception:
 
 class Pool(Generic[Task, Outcome]):
     """`main(pipe)` runs in each worker: it receives `start`, then tasks, and answers each with ("done", outcome) or
-    ("failed", Failure)."""
+    ("failed", Failure). Workers are made for the first run and kept for the next until `close`."""
 
     def __init__(self, main: Callable[[Connection], None], start: Any, workers: int) -> None:
         self._main = main
         self._start = start
         self._count = workers
+        self._workers: list[_Worker] = []
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="restore-worker")
 
     async def run(self, tasks: Sequence[Task], done: Callable[[Task, Outcome], Awaitable[Sequence[Task]]]) -> None:
-        """Do all tasks, each as soon as a worker is free; `done` is told of each and may answer with more to do. The
-        first failure ends all workers and is raised."""
+        """Do all tasks, each as soon as a worker is free; `done` is told of each and may answer with more to do, which
+        comes first. The first failure ends all workers and is raised."""
         queue: list[Task] = list(tasks)
         if not queue:
             return
         changed = asyncio.Condition()
         state = {"busy": 0}
 
-        async def serve(pipe: Connection, process: SpawnProcess) -> None:
+        async def serve(worker: _Worker) -> None:
             while True:
                 async with changed:
                     await changed.wait_for(lambda: bool(queue) or state["busy"] == 0)
@@ -97,7 +98,7 @@ class Pool(Generic[Task, Outcome]):
                     state["busy"] += 1
                 more: Sequence[Task] = ()
                 try:
-                    more = await done(task, await self._ask(pipe, process, task))
+                    more = await done(task, await self._ask(worker, task))
                 finally:
                     async with changed:
                         queue[:0] = more
@@ -105,45 +106,58 @@ class Pool(Generic[Task, Outcome]):
                         changed.notify_all()
 
         try:
-            async with self._workers(self._count) as workers, asyncio.TaskGroup() as group:
-                for pipe, process in workers:
-                    group.create_task(serve(pipe, process))
+            await self._begin()
+            async with asyncio.TaskGroup() as group:
+                for worker in self._workers:
+                    group.create_task(serve(worker))
         except BaseExceptionGroup as failures:
+            await self._end(at_once=True)
             raise failures.exceptions[0] from None
+        except BaseException:
+            await self._end(at_once=True)
+            raise
 
-    async def _ask(self, pipe: Connection, process: SpawnProcess, task: Task) -> Any:
+    async def close(self) -> None:
+        """End the workers. What they do at this moment is rolled back by the server."""
+        await self._end(at_once=False)
+        self._threads.shutdown(wait=False)
+
+    async def _begin(self) -> None:
+        while len(self._workers) < self._count:
+            ours, theirs = WORKERS.Pipe()
+            process = WORKERS.Process(target=self._main, args=(theirs,), daemon=True)
+            self._workers.append(_Worker(ours, process))
+            await asyncio.to_thread(process.start)
+            theirs.close()
+            ours.send(self._start)
+
+    async def _ask(self, worker: "_Worker", task: Task) -> Any:
         loop = asyncio.get_running_loop()
         try:
-            pipe.send(task)
-            answer = await loop.run_in_executor(self._threads, pipe.recv)
+            worker.pipe.send(task)
+            answer = await loop.run_in_executor(self._threads, worker.pipe.recv)
         except (EOFError, OSError):
-            process.join(END_DEADLINE_S)
-            raise WorkerDied(process.exitcode) from None
+            await asyncio.to_thread(worker.process.join, END_DEADLINE_S)
+            raise WorkerDied(worker.process.exitcode) from None
         kind, value = answer
         if kind == "failed":
             raise unpack(value)
         return value
 
-    @contextlib.asynccontextmanager
-    async def _workers(self, count: int) -> AsyncIterator[list[tuple[Connection, SpawnProcess]]]:
-        context = multiprocessing.get_context("spawn")
-        workers: list[tuple[Connection, SpawnProcess]] = []
-        try:
-            for _ in range(count):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=self._main, args=(theirs,), daemon=True)
-                await asyncio.to_thread(process.start)
-                theirs.close()
-                workers.append((ours, process))
-                ours.send(self._start)
-            yield workers
-            for pipe, _ in workers:
-                pipe.close()
-        finally:
-            for _, process in workers:
-                if process.is_alive():
-                    process.kill()
-            for pipe, process in workers:
-                await asyncio.to_thread(process.join, END_DEADLINE_S)
-                pipe.close()
-            self._threads.shutdown(wait=False)
+    async def _end(self, *, at_once: bool) -> None:
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            if at_once and worker.process.is_alive():
+                worker.process.kill()
+            worker.pipe.close()
+        for worker in workers:
+            if worker.process.pid is not None:
+                await asyncio.to_thread(worker.process.join, END_DEADLINE_S)
+                if worker.process.is_alive():
+                    worker.process.kill()
+
+
+@dataclass(frozen=True)
+class _Worker:
+    pipe: Connection
+    process: BaseProcess

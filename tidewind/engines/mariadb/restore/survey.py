@@ -10,8 +10,9 @@ from tidewind.engines.mariadb.restore.gate import prepared
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.reading import not_users
 from tidewind.engines.mariadb.restore.safeguard import user_schemas
-from tidewind.engines.mariadb.server import OLDEST, server_facts, version_of
+from tidewind.engines.mariadb.server import ATOMIC_RENAME, server_facts, version_of
 from tidewind.ports.engine import DatabaseError, Finding, TargetState
+from tidewind.ports.restore import UNFINISHED_RESTORE
 
 
 async def look(link: Link) -> TargetState:
@@ -60,10 +61,20 @@ async def _kind_of_server(link: Link) -> list[Finding]:
     ):
         text = "the server is a Galera node: its other nodes would take part in the restore unasked"
         findings.append(Finding(subject="server", level="error", text=text, fix="Take the node out of its cluster"))
-    if version_of(str(await link.value("SELECT VERSION()")))[:2] < OLDEST:
-        text = f"the server is older than {'.'.join(map(str, OLDEST))}"
-        findings.append(Finding(subject="server", level="error", text=text, fix="Upgrade the server"))
-    return findings
+    return [*findings, *release_findings(version_of(str(await link.value("SELECT VERSION()"))))]
+
+
+def release_findings(version: tuple[int, ...]) -> list[Finding]:
+    """Whether restores are safe on a release. Tables and accounts are swapped by one RENAME of many tables: where that
+    is not atomic, a crash in the middle leaves a server without some of its account tables, which cannot start."""
+    if version[:2] >= ATOMIC_RENAME:
+        return []
+    text = (
+        f"MariaDB {'.'.join(map(str, version))} is older than {'.'.join(map(str, ATOMIC_RENAME))}: a crash while "
+        "tables are renamed would leave some moved and some not, so restores are refused; backups are taken"
+    )
+    fix = "Upgrade the server in place; its backups can be restored then"
+    return [Finding(subject="server", level="error", text=text, fix=fix)]
 
 
 async def _rights(link: Link) -> list[Finding]:
@@ -91,7 +102,7 @@ async def _leftovers(link: Link) -> list[Finding]:
         return []
     text = f"restore {unfinished} has not ended on this server"
     fix = "Let it end; if it failed, open the server with the SQL in its restore.failed event"
-    return [Finding(subject="unfinished restore", level="error", text=text, fix=fix)]
+    return [Finding(subject=UNFINISHED_RESTORE, level="error", text=text, fix=fix)]
 
 
 async def _may_read_accounts(link: Link) -> bool:

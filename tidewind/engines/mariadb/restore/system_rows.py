@@ -1,19 +1,21 @@
 """What else the `mysql` schema holds of a backup: statistics, which go back to the tables they are about, and names of
 loadable libraries, which only the operator can bring back."""
 
-from tidewind.domain.manifest import SystemTable
+from tidewind.domain.manifest import Manifest, SystemTable
 from tidewind.engines.mariadb.quoting import quote_name
 from tidewind.engines.mariadb.restore import names
-from tidewind.engines.mariadb.restore.accounts_of import load_rows
+from tidewind.engines.mariadb.restore.accounts_of import LoadPool, load_rows
 from tidewind.engines.mariadb.restore.chunk_text import rows_of
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.ports.restore import SnapshotSource
 
 
-async def put_back(link: Link, source: SnapshotSource, restore_id: str) -> list[str]:
+async def put_back(link: Link, source: SnapshotSource, pool: LoadPool) -> list[str]:
     """Returns what cannot be put back, in words."""
     found = source.manifest.system_tables
-    await _statistics(link, source, [held for held in found if held.rule == "statistics" and held.chunks], restore_id)
+    held_statistics = [held for held in found if held.rule == "statistics" and held.chunks]
+    if held_statistics:
+        await _statistics(pool, source.manifest, held_statistics)
     missing: list[str] = []
     for held in found:
         if held.rule == "library":
@@ -21,11 +23,10 @@ async def put_back(link: Link, source: SnapshotSource, restore_id: str) -> list[
     return missing
 
 
-async def _statistics(link: Link, source: SnapshotSource, held: list[SystemTable], restore_id: str) -> None:
+async def _statistics(pool: LoadPool, manifest: Manifest, held: list[SystemTable]) -> None:
     """The rows about what was set aside stay: they followed the rename and follow it back."""
-    if held:
-        wanted = [(one, ("mysql", one.name)) for one in held]
-        await load_rows(link, source, wanted, restore_id, spare=f"db_name LIKE '{names.WORK_SCHEMA}%'")
+    wanted = [(one, ("mysql", one.name)) for one in held]
+    await load_rows(pool, manifest, wanted, spare=f"db_name LIKE '{names.WORK_SCHEMA}%'")
 
 
 async def _library(link: Link, source: SnapshotSource, held: SystemTable) -> list[str]:

@@ -49,19 +49,13 @@ def load_data(connection: RawConnection, access: Access, sql: str, pieces: Itera
 
 def _answer(connection: RawConnection, pieces: Iterator[bytes]) -> None:
     sequence = connection._next_seq_id
-    waiting = bytearray()
     for piece in pieces:
-        waiting += piece
-        while len(waiting) >= PACKET_BYTES:
-            sequence = _send(connection, sequence, waiting[:PACKET_BYTES])
-            del waiting[:PACKET_BYTES]
-    if waiting:
-        sequence = _send(connection, sequence, waiting)
-    sequence = _send(connection, sequence, b"")
-    connection._next_seq_id = sequence
+        for start in range(0, len(piece), PACKET_BYTES):
+            sequence = _send(connection, sequence, piece[start : start + PACKET_BYTES])
+    connection._next_seq_id = _send(connection, sequence, b"")
 
 
-def _send(connection: RawConnection, sequence: int, payload: bytes | bytearray) -> int:
+def _send(connection: RawConnection, sequence: int, payload: bytes) -> int:
     connection._sock.sendall(len(payload).to_bytes(3, "little") + bytes((sequence,)) + payload)
     return (sequence + 1) % 256
 

@@ -1,51 +1,81 @@
 """Verification: what is in the cluster now is what the backup holds.
 
-Every table is read back by the SELECT it was taken with, and its rows, bytes and checksum are compared with the
-manifest's. Definitions are compared too where the server is of the version that printed them.
+The load has read every table back and compared it (`compare`). Between then and the opening nobody but the restore is
+on the server; what a crash of the server could have taken meanwhile is asked again: the progress rows, which share
+their transactions with the rows of their chunks, and the rows of tables without transactions. Definitions are compared
+where the server is of the version that printed them.
 """
 
 import re
 from collections.abc import Sequence
 
 from tidewind.domain.manifest import Chunk, Manifest, Table
-from tidewind.engines.mariadb.quoting import quote_name, quote_table
-from tidewind.engines.mariadb.restore import checker, create_table
-from tidewind.engines.mariadb.restore.checker import Check, Counted
+from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literal
+from tidewind.engines.mariadb.restore import create_table
+from tidewind.engines.mariadb.restore.checker import Counted, check_of
 from tidewind.engines.mariadb.restore.definitions import Definitions
+from tidewind.engines.mariadb.restore.fence import PROGRESS
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.restore.safeguard import tables_of
+from tidewind.engines.mariadb.restore.statements import path
+from tidewind.engines.mariadb.restore.worker import LoadTask, Outcome, chunk_item, table_item
 from tidewind.engines.mariadb.server import server_facts
-from tidewind.ports.engine import DatabaseError, Report
+from tidewind.ports.engine import DatabaseError
 from tidewind.ports.restore import Loaded
 
 _DEFAULT = re.compile(r"(\sDEFAULT )(?:X'[0-9a-f]*'|'(?:[^'\\]|''|\\.)*')", re.DOTALL)
 _MASK = (1 << 64) - 1
+TRANSACTIONAL = frozenset({"innodb"})
 
 
-async def verify(link: Link, manifest: Manifest, *, workers: int, report: Report) -> Loaded:
-    """Raises DatabaseError (restore-verification-failed) naming the first difference."""
-    expected = {(table.schema_name, table.name): table for table in manifest.tables}
-    chunks = {chunk.number: chunk for chunk in manifest.chunks}
-    total = sum(table.row_bytes for table in manifest.tables)
-    seen = Counted(rows=0, row_bytes=0, checksum=0)
-    report("verifying", 0, total, "bytes")
-
-    async def compared(task: Check, counted: Counted) -> Sequence[Check]:
-        nonlocal seen
-        table = expected[task.schema, task.table]
-        compare(table, [chunks[number] for number in table.chunks], counted)
-        seen = Counted(rows=seen.rows + counted.rows, row_bytes=seen.row_bytes + counted.row_bytes, checksum=0)
-        report("verifying", seen.row_bytes, total, "bytes")
-        return ()
-
-    pool: Pool[Check, Counted] = Pool(checker.main, link.access, workers)
-    largest_first = sorted(manifest.tables, key=lambda table: -table.row_bytes)
-    await pool.run([checker.check_of(table) for table in largest_first], compared)
+async def verify(link: Link, manifest: Manifest, restore_id: str, pool: Pool[LoadTask, Outcome]) -> Loaded:
+    """What the load compared still stands. Raises DatabaseError (restore-verification-failed) naming what differs."""
+    await _require_progress(link, manifest, restore_id)
+    await _read_again(manifest, pool)
     if (await server_facts(link.control)).version == manifest.engine_version:
         for table in manifest.tables:
             await _compare_definition(link, table)
-    return Loaded(tables=len(manifest.tables), rows=seen.rows, row_bytes=seen.row_bytes)
+    return Loaded(
+        tables=len(manifest.tables),
+        rows=sum(table.rows for table in manifest.tables),
+        row_bytes=sum(table.row_bytes for table in manifest.tables),
+    )
+
+
+async def _require_progress(link: Link, manifest: Manifest, restore_id: str) -> None:
+    found = await link.rows(
+        f"SELECT item, rows_done FROM {path(PROGRESS)} WHERE restore_id = {text_literal(restore_id)}"
+    )
+    present = {str(item): int(rows) for item, rows in found}
+    rows_of = {chunk.number: chunk.rows for chunk in manifest.chunks}
+    for table in manifest.tables:
+        if table.engine.lower() in TRANSACTIONAL:
+            wanted = {chunk_item(number): rows_of[number] for number in table.chunks}
+        else:
+            wanted = {table_item(table.chunks): table.rows} if table.chunks else {}
+        for item, rows in wanted.items():
+            if present.get(item) != rows:
+                where = quote_table(table.schema_name, table.name)
+                what = f"table {where}: the server has lost {item} of {rows} rows since it was loaded"
+                raise DatabaseError("restore-verification-failed", what)
+
+
+async def _read_again(manifest: Manifest, pool: Pool[LoadTask, Outcome]) -> None:
+    chunks = {chunk.number: chunk for chunk in manifest.chunks}
+    again = {
+        quote_table(table.schema_name, table.name): table
+        for table in manifest.tables
+        if table.engine.lower() not in TRANSACTIONAL
+    }
+
+    async def compared(task: LoadTask, outcome: Outcome) -> Sequence[LoadTask]:
+        table = again[task.table]
+        assert isinstance(outcome, Counted)
+        compare(table, [chunks[number] for number in table.chunks], outcome)
+        return ()
+
+    await pool.run([check_of(where, table) for where, table in again.items()], compared)
 
 
 async def moved(link: Link, kept: Definitions) -> Loaded:

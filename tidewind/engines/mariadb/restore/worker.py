@@ -1,11 +1,12 @@
 """A worker of the load: one connection, one store, one task at a time.
 
 Tasks: rows of one object into a transactional table, together with the progress row that says so; all rows of a table
-without transactions, begun anew; the secondary keys of a filled table. A chunk whose progress row exists is left alone,
-so a task may be given again.
+without transactions, begun anew; the secondary keys of a filled table; a filled table read back. A chunk whose progress
+row exists is left alone, so a task may be given again.
 """
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -18,6 +19,8 @@ from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw,
 from tidewind.engines.mariadb.illformed import WARNINGS_MAX, IllFormedWriter, ill_formed_rows, without_rows
 from tidewind.engines.mariadb.loading import WARNING_ERROR_VALUE, WARNING_ILL_FORMED
 from tidewind.engines.mariadb.quoting import text_literal
+from tidewind.engines.mariadb.restore import checker
+from tidewind.engines.mariadb.restore.checker import Check, Counted
 from tidewind.engines.mariadb.restore.fence import PROGRESS
 from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS
 from tidewind.engines.mariadb.restore.pool import pack
@@ -74,12 +77,15 @@ class LoadChunk:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadWhole:
-    """A table without transactions, from the beginning; with an `item`, only if it was not filled before."""
+    """A table without transactions, from the beginning; with an `item`, only if it was not filled before. `unlogged`
+    keeps it out of the binary log whatever the cluster's setting, on a connection that ends with the task: while the
+    gate is being closed, everybody's connections are ended."""
 
     table: str
     empty: str
     item: str
     parts: tuple[Rows, ...]
+    unlogged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +94,24 @@ class AddKeys:
     statement: str
 
 
-LoadTask = LoadChunk | LoadWhole | AddKeys
+LoadTask = LoadChunk | LoadWhole | AddKeys | Check
+Outcome = int | Counted
+"""Of a check what it counted; of any other task the bytes of rows that are there because of it."""
+
+
+def chunk_item(number: int) -> str:
+    """The name of a chunk in the progress."""
+    return f"chunk {number}"
+
+
+def table_item(chunks: Sequence[int]) -> str:
+    """The name of a whole table in the progress; it has at least one chunk."""
+    return f"table {min(chunks)}"
 
 
 def main(pipe: Connection) -> None:
-    """Runs in the worker process until the pipe closes."""
+    """Runs in the worker process until the pipe closes. Interrupts of the terminal are its parent's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(_serve(pipe))
 
 
@@ -122,19 +141,22 @@ class _Worker:
     def __init__(self, start: Start, store: Store) -> None:
         self._start = start
         self._store = store
+        self._logged = start.logged
         self._raw: RawConnection | None = None
+        self._reading: RawConnection | None = None
         self._settings: Mapping[str, str] = {}
         self._writer: IllFormedWriter | None = None
 
     async def _blocking(self, call: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.to_thread(call, *arguments)
 
-    async def do(self, task: LoadTask) -> int:
-        """Returns the bytes of rows that are there now because of this task, by whoever did it."""
+    async def do(self, task: LoadTask) -> Outcome:
         if isinstance(task, LoadChunk):
             return await self._chunk(task.rows)
         if isinstance(task, LoadWhole):
-            return await self._whole(task)
+            return await (self._unlogged(task) if task.unlogged else self._whole(task))
+        if isinstance(task, Check):
+            return await asyncio.to_thread(self._check, task)
         await asyncio.to_thread(self._query, task.statement)
         return 0
 
@@ -144,6 +166,23 @@ class _Worker:
             self._raw = None
             self._writer = None
             self._settings = {}
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+    def _check(self, task: Check) -> Counted:
+        if self._reading is None:
+            self._reading = checker.open_for_reading(self._start.access)
+        return checker.count(self._reading, self._start.access, task)
+
+    async def _unlogged(self, task: LoadWhole) -> int:
+        await asyncio.to_thread(self.close)
+        self._logged = False
+        try:
+            return await self._whole(task)
+        finally:
+            self._logged = self._start.logged
+            await asyncio.to_thread(self.close)
 
     async def _chunk(self, rows: Rows) -> int:
         if not await self._blocking(self._is_done, rows.item):
@@ -249,7 +288,7 @@ class _Worker:
         if self._raw is None or not self._raw.open:
             settings = {
                 **SESSION_SETTINGS,
-                "sql_log_bin": "1" if self._start.logged else "0",
+                "sql_log_bin": "1" if self._logged else "0",
                 "innodb_lock_wait_timeout": str(INDEX_WAIT_S),
                 "max_error_count": str(WARNINGS_MAX),
             }

@@ -1,0 +1,25 @@
+"""Which anonymous accounts stand before the service's."""
+
+import pytest
+
+from tidewind.engines.mariadb.restore.shadowing import hosts_before
+
+
+@pytest.mark.parametrize(
+    ("own", "service", "anonymous", "before"),
+    [
+        ("10.0.0.5", ["%"], ["10.0.0.5", "10.0.%", "192.168.%", "localhost", "%"], ["10.0.%", "10.0.0.5"]),
+        ("10.0.0.5", ["10.0.0.5"], ["10.0.%", "%"], []),
+        ("10.0.0.5", ["%", "10.0.%"], ["10.0.%", "10.%"], []),
+        ("10.0.0.5", ["10.%"], ["%", "10.0.0.0/255.255.255.0"], ["10.0.0.0/255.255.255.0"]),
+        ("localhost", ["%"], ["localhost", "db-1"], ["localhost"]),
+        ("localhost", ["%"], ["127.0.0.1"], ["127.0.0.1"]),
+        ("app-1.corp", ["%"], ["192.168.%", "localhost"], ["192.168.%"]),
+        ("app-1.corp", ["%"], ["app\\_1.corp", "app_1.%"], ["app_1.%"]),
+        ("10.0.0.5", ["%"], [], []),
+    ],
+)
+def test_anonymous_accounts_before_the_service(
+    own: str, service: list[str], anonymous: list[str], before: list[str]
+) -> None:
+    assert hosts_before(own, service, anonymous) == before

@@ -1,0 +1,52 @@
+"""What `/metrics` shows, read as Prometheus reads it."""
+
+from pathlib import Path
+
+from tests.fakes import until
+from tests.unit.runtime.bench import RUN, Instance, ScriptedKind, command, done
+from tidewind.runtime.metrics import REGISTRY, follow_consumer, follow_publisher
+
+
+class Consumer:
+    def __init__(self) -> None:
+        self.dead_lettered, self.rerouted, self.restarts = 3, 2, 1
+
+    def stalls(self) -> tuple[str, ...]:
+        return ("orders", "items")
+
+
+def test_consumers_and_publisher_are_read_when_somebody_looks() -> None:
+    consumer = Consumer()
+    follow_consumer("test", consumer)
+    follow_publisher(lambda: (7, 700))
+    consumer.dead_lettered = 4
+    group = {"group": "test"}
+    assert REGISTRY.get_sample_value("tidewind_dead_lettered_total", group) == 4
+    assert REGISTRY.get_sample_value("tidewind_rerouted_total", group) == 2
+    assert REGISTRY.get_sample_value("tidewind_consumer_restarts_total", group) == 1
+    assert REGISTRY.get_sample_value("tidewind_consumer_stalled", group) == 2
+    assert REGISTRY.get_sample_value("tidewind_publisher_pending_records") == 7
+    assert REGISTRY.get_sample_value("tidewind_publisher_pending_bytes") == 700
+
+
+async def test_commands_and_jobs_are_counted(tmp_path: Path) -> None:
+    def counted() -> dict[str, float]:
+        return {
+            "accepted": value("tidewind_commands_total", type=RUN, result="accepted"),
+            "rejected": value("tidewind_commands_total", type=RUN, result="rejected"),
+            "ended": value("tidewind_jobs_total", event="tidewind.backup.completed.v1"),
+            "timed": value("tidewind_job_duration_seconds_count", command=RUN),
+        }
+
+    before = counted()
+    service = Instance(tmp_path, ScriptedKind(done))
+    await service.intake.handle(command())
+    await service.intake.handle(command("m-2", body={"cluster_id": 7}))
+    assert value("tidewind_jobs_running") == 1
+    await until(lambda: not service.runner.running())
+    assert {name: count - before[name] for name, count in counted().items()} == dict.fromkeys(before, 1)
+    assert value("tidewind_jobs_running") == 0
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0

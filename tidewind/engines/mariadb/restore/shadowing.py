@@ -1,0 +1,68 @@
+"""Which anonymous accounts the server would take a login for. Pure.
+
+For a login the server goes through the rows that match the host, the most exact host first, and takes the first whose
+user is the one that logs in or nobody. On the same host a named row comes before an anonymous one. So an anonymous row
+on a more exact host makes the named account unreachable, whatever its password.
+"""
+
+import re
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_LITERAL = 128
+_WILDCARD = re.compile(r"(?<!\\)[%_]")
+_TOKEN = re.compile(r"\\?.", re.DOTALL)
+_WILD = {"%": ".*", "_": "."}
+_OF_ADDRESSES = re.compile(r"[0-9a-fA-F.:%_/]*")
+
+
+def hosts_before(own_host: str, service: Sequence[str], anonymous: Sequence[str]) -> list[str]:
+    """Hosts of anonymous rows that come before every row of the service's for a login from `own_host`, as the server
+    names it. Where it names a host by name, its address is not known, and a pattern of addresses counts as one that
+    matches."""
+    best = max((_weight(host) for host in service if _may_match(host, own_host, guess=False)), default=0)
+    there = {host.lower() for host in service}
+    return sorted(
+        host
+        for host in anonymous
+        if host.lower() not in there and _may_match(host, own_host, guess=True) and _weight(host) >= best
+    )
+
+
+def _weight(host: str) -> int:
+    """How exact a host is: the place of its first wildcard, or more than any if it has none."""
+    found = _WILDCARD.search(host)
+    return _LITERAL if found is None else min(found.start() + 1, _LITERAL - 1)
+
+
+def _may_match(host: str, own_host: str, *, guess: bool) -> bool:
+    known = LOOPBACK if own_host in LOOPBACK else (own_host,)
+    if any(_matches(host.lower(), one.lower()) for one in known):
+        return True
+    address_known = own_host in LOOPBACK or _is_address(own_host)
+    return guess and not address_known and _OF_ADDRESSES.fullmatch(host) is not None
+
+
+def _matches(host: str, one: str) -> bool:
+    if "/" in host:
+        try:
+            return ip_address(one) in ip_network(host)
+        except ValueError:
+            return False
+    return re.fullmatch(_TOKEN.sub(_as_regex, host), one) is not None
+
+
+def _as_regex(token: re.Match[str]) -> str:
+    text = token.group()
+    if text in _WILD:
+        return _WILD[text]
+    return re.escape(text[1:] if len(text) > 1 else text)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
