@@ -23,7 +23,7 @@ from tidewind.bus.partitioner import partition_of
 from tidewind.bus.records import Outgoing, RawRecord, outgoing
 from tidewind.bus.settings import BusSettings
 from tidewind.bus.status_view import StatusFold, revision_of
-from tidewind.bus.topic_plan import TopicState, Wanted, plan, settings_for
+from tidewind.bus.topic_plan import TopicState, Wanted, partitions_of, plan, settings_for
 
 N = 12
 NOW_MS = 1_795_413_600_000
@@ -278,6 +278,24 @@ def test_nothing_is_planned_when_nothing_differs():
 def test_what_is_planned_for_a_difference(changed, actions):
     existing = {COMMANDS.full_name(): as_declared(COMMANDS, **changed)}
     assert [change.action for change in plan(existing, WANTED, [COMMANDS])] == actions
+
+
+@pytest.mark.parametrize(
+    ("asked", "counts", "partitions"),
+    [
+        (None, [], 12),
+        (None, [1], 12),
+        (None, [24] * len(TOPICS), 24),
+        (None, [24] * (len(TOPICS) // 2 + 1) + [1], 24),
+        (None, [24] * (len(TOPICS) // 2), 12),
+        (6, [24] * len(TOPICS), 6),
+    ],
+)
+def test_the_topics_that_are_there_say_how_many_partitions_there_are(asked, counts, partitions):
+    existing = {
+        topic.full_name(): as_declared(topic, partitions=count) for topic, count in zip(TOPICS, counts, strict=False)
+    }
+    assert partitions_of(existing, asked) == partitions
 
 
 def test_settings_that_drifted_keep_the_operator_s_own_overrides():

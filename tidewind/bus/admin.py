@@ -10,9 +10,9 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 
-from schemas.topics import DEFAULT_PARTITIONS, TOPICS
+from schemas.topics import TOPICS
 from tidewind.bus.connection import Connection, end
-from tidewind.bus.topic_plan import TopicChange, TopicState, Wanted, plan
+from tidewind.bus.topic_plan import TopicChange, TopicState, Wanted, partitions_of, plan
 from tidewind.ports.bus import BusError, BusUnavailable
 
 log = structlog.get_logger()
@@ -32,18 +32,26 @@ class BrokerFacts:
 
 
 class TopicAdmin:
-    """Each call makes a connection of its own. All raise BusUnavailable if Kafka does not answer."""
+    """Each call makes a connection of its own. All raise BusUnavailable if Kafka does not answer.
 
-    def __init__(self, connection: Connection, *, partitions: int = DEFAULT_PARTITIONS) -> None:
+    Without `partitions` the topics that are there say how many each has (`partitions_of`).
+    """
+
+    def __init__(self, connection: Connection, *, partitions: int | None = None) -> None:
         self._connection = connection
-        settings = connection.settings
-        self._wanted = Wanted(prefix=settings.prefix, partitions=partitions, replicas=settings.replication_factor)
+        self._partitions = partitions
+
+    def _wanted(self, existing: Mapping[str, TopicState]) -> Wanted:
+        settings = self._connection.settings
+        partitions = partitions_of(existing, self._partitions)
+        return Wanted(prefix=settings.prefix, partitions=partitions, replicas=settings.replication_factor)
 
     async def plan(self, *, deadline_s: float = 30.0) -> tuple[TopicChange, ...]:
         """What differs from the declared topics."""
         client = await self._connection.admin(deadline_s=deadline_s)
         try:
-            return plan(await self._describe(client), self._wanted)
+            existing = await self._describe(client)
+            return plan(existing, self._wanted(existing))
         finally:
             await end(client)
 
@@ -54,12 +62,14 @@ class TopicAdmin:
         """
         client = await self._connection.admin(deadline_s=deadline_s)
         try:
-            changes = plan(await self._describe(client), self._wanted)
+            existing = await self._describe(client)
+            wanted = self._wanted(existing)
+            changes = plan(existing, wanted)
             _raise_refused(changes)
             done = tuple(change for change in changes if change.action in ("create", "configure"))
-            await self._create([change for change in done if change.action == "create"], client)
+            await self._create([change for change in done if change.action == "create"], wanted, client)
             await self._configure([change for change in done if change.action == "configure"], client)
-            await self._wait_visible(client)
+            await self._wait_visible(wanted, client)
             return done
         finally:
             await end(client)
@@ -118,11 +128,11 @@ class TopicAdmin:
                 configs[name] = {entry[0]: (entry[1] or "", entry[3] == _TOPIC_OVERRIDE) for entry in entries}
         return configs
 
-    async def _create(self, changes: list[TopicChange], client: Any) -> None:
+    async def _create(self, changes: list[TopicChange], wanted: Wanted, client: Any) -> None:
         if not changes:
             return
         topics = [
-            NewTopic(change.topic, self._wanted.partitions, self._wanted.replicas, topic_configs=dict(change.settings))
+            NewTopic(change.topic, wanted.partitions, wanted.replicas, topic_configs=dict(change.settings))
             for change in changes
         ]
         try:
@@ -151,12 +161,12 @@ class TopicAdmin:
                 if code:
                     raise BusError(f"Kafka refuses the settings of {name}: {text or for_code(code).__name__}")
 
-    async def _wait_visible(self, client: Any) -> None:
+    async def _wait_visible(self, wanted: Wanted, client: Any) -> None:
         """What was made or set is known to all brokers a moment later."""
         try:
             async with asyncio.timeout(_VISIBLE_S):
                 while True:
-                    left = plan(await self._describe(client), self._wanted)
+                    left = plan(await self._describe(client), wanted)
                     _raise_refused(left)
                     if all(change.action == "advise" for change in left):
                         return

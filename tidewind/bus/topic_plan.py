@@ -5,11 +5,12 @@ changed in either direction: it decides which instance handles a cluster, is rec
 and a change would part a cluster's old records from its new ones.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.topics import TOPICS, Topic
+from schemas.topics import DEFAULT_PARTITIONS, TOPICS, Topic
 
 Action = Literal["create", "configure", "refuse", "advise"]
 
@@ -60,6 +61,17 @@ def settings_for(topic: Topic, replicas: int) -> dict[str, str]:
         "unclean.leader.election.enable": "false",
     }
     return topic.config() | durable
+
+
+def partitions_of(existing: Mapping[str, TopicState], asked: int | None, topics: Sequence[Topic] = TOPICS) -> int:
+    """How many partitions the deployment's topics have: what was asked for, else what more than half of the declared
+    topics have, else the default. One topic that a client made by using it decides nothing."""
+    if asked is not None:
+        return asked
+    for count, topics_with_it in Counter(state.partitions for state in existing.values()).most_common(1):
+        if topics_with_it * 2 > len(topics):
+            return count
+    return DEFAULT_PARTITIONS
 
 
 def plan(

@@ -63,7 +63,7 @@ def settings_complaint(error: ValidationError, prefix: str) -> Complaint:
 def topic_admin(partitions: int | None = None) -> "TopicAdmin":
     from tidewind.bus.admin import TopicAdmin
 
-    return TopicAdmin(connection()) if partitions is None else TopicAdmin(connection(), partitions=partitions)
+    return TopicAdmin(connection(), partitions=partitions)
 
 
 @asynccontextmanager

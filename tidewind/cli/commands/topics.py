@@ -16,7 +16,10 @@ from tidewind.cli.views.layout import sentence, state, table
 app = typer.Typer(help="The topics Tidewind lives on.", no_args_is_help=True)
 
 PartitionsOption = Annotated[
-    int | None, typer.Option(min=1, max=1000, help="Of topics to be made; 12 by default. Never changed later.")
+    int | None,
+    typer.Option(
+        min=1, max=1000, help="Of topics to be made: as many as the others have, else 12. Never changed later."
+    ),
 ]
 _WORDS = {"create": "missing", "configure": "differs", "refuse": "error", "advise": "warn"}
 

@@ -17,7 +17,7 @@ def up(
         bool, typer.Option("--topics/--no-topics", help="Make missing topics first, as `topics apply` does.")
     ] = True,
     partitions: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Of topics to be made; 12 by default.")
+        int | None, typer.Option(min=1, max=1000, help="Of topics to be made: as many as the others have, else 12.")
     ] = None,
 ) -> None:
     """Run all services here until Ctrl-C. Settings are variables TIDEWIND_*; their logs are shown with their names."""
