@@ -107,13 +107,15 @@ async def kept(
     bench = Bench(tmp_path / "store")
     keyring = bench.store.keyring
     assert isinstance(keyring, Keyring)
-    monkeypatch.setenv("TEST_KEYRING", keyring.to_text())
+    keyring_file = tmp_path / "keyring"
+    keyring_file.touch(mode=0o600)
+    keyring_file.write_text(keyring.to_text())
     await bench.enroll()
     entry = await bench.tools.registry.newest(CLUSTER)
     assert entry is not None
     here = {"revision": 2, "endpoints": (Endpoint(host=server.host, port=server.port),)}
     assert await bench.tools.registry.put(RegistryEntry.model_validate(entry.model_dump() | here))
-    settings = StoreSettings(url=f"file://{tmp_path / 'store'}", keyring="env:TEST_KEYRING")
+    settings = StoreSettings(url=f"file://{tmp_path / 'store'}", keyring=f"file:{keyring_file}")
     tools = SnapshotTools(
         engines={"mariadb": MariaDBSnapshotEngine()},
         store=bench.store,

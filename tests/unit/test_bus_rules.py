@@ -22,8 +22,9 @@ from tidewind.bus.dead_letters import dead_letter, fold, note, replay_of
 from tidewind.bus.partitioner import partition_of
 from tidewind.bus.records import Outgoing, RawRecord, outgoing
 from tidewind.bus.settings import BusSettings
-from tidewind.bus.status_view import StatusFold, revision_of
+from tidewind.bus.status_view import StatusFold
 from tidewind.bus.topic_plan import TopicState, Wanted, partitions_of, plan, settings_for
+from tidewind.domain.revisions import revision_of
 
 N = 12
 NOW_MS = 1_795_413_600_000

@@ -17,6 +17,7 @@ from tidewind.bus.admission import intake_record
 from tidewind.bus.connection import Connection
 from tidewind.bus.reader import Reader
 from tidewind.bus.records import RawRecord
+from tidewind.domain.revisions import Revision, revision_of
 from tidewind.ports.clock import Clock
 
 log = structlog.get_logger()
@@ -24,8 +25,6 @@ log = structlog.get_logger()
 _POLL_S = 0.2
 _ANSWER_LIMIT_S = 2.0
 _STEP_LIMIT_S = 1.0
-
-Revision = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class StatusFold:
         return True
 
     def get(self, key: str) -> Mapping[str, object] | None:
+        """The newest state: the same object until a record that is no lower was folded."""
         state = self._states.get(key)
         return None if state is None else state.data
 
@@ -73,14 +73,6 @@ class StatusFold:
 
     def silence_s(self, key: str) -> float:
         return self.watched_s - self._seen_at.get(key, 0.0)
-
-
-def revision_of(data: Mapping[str, object]) -> Revision:
-    """The revision of a status body; (0, 0) where it has none."""
-    found = data.get("revision")
-    if isinstance(found, list | tuple) and len(found) == 2 and all(type(part) is int for part in found):
-        return (found[0], found[1])
-    return (0, 0)
 
 
 class KafkaStatusView:
@@ -123,7 +115,7 @@ class KafkaStatusView:
         return self._caught_up and self._clock.monotonic() - self._last_answer[1] < _ANSWER_LIMIT_S
 
     def get(self, key: str) -> Mapping[str, object] | None:
-        """The newest state of a key, or None if never seen or removed."""
+        """The newest state of a key, or None if never seen or removed; the same object until it was read anew."""
         return self._fold.get(key)
 
     def keys(self, prefix: str) -> list[str]:

@@ -30,6 +30,11 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
+def counted(value: float | None, thing: str) -> str:
+    """`1 table`, `9,371 tables`."""
+    return f"{number(value)} {thing}" if value == 1 else f"{number(value)} {thing}s"
+
+
 def duration(seconds: float | None) -> str:
     """`0.9 s`, `3 min 26 s`, `2 h 5 min`, `3 d 4 h`."""
     if seconds is None:

@@ -153,8 +153,7 @@ class ServerProcess:
             time.sleep(POLL_SECONDS)
 
     def _stands_still(self) -> bool:
-        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
-        return all(stat.read_text().rpartition(")")[2].split()[0] in "TtZX" for stat in threads)
+        return all(_stopped_or_gone(thread) for thread in Path(f"/proc/{self.pid}/task").glob("*/stat"))
 
     def resume(self) -> None:
         """SIGCONT."""
@@ -177,4 +176,11 @@ class ServerProcess:
             self._child.wait(seconds)
         except subprocess.TimeoutExpired:
             return False
+        return True
+
+
+def _stopped_or_gone(thread: Path) -> bool:
+    try:
+        return thread.read_text().rpartition(")")[2].split()[0] in "TtZX"
+    except OSError:  # it has ended
         return True

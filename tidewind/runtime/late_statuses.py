@@ -47,6 +47,7 @@ class LateStatuses:
         self._view = view
         self._clock = clock
         self._owns = owns
+        self._said: dict[str, Mapping[str, object]] = {}
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -55,21 +56,31 @@ class LateStatuses:
             await self._clock.sleep(LOOK_EVERY_S)
 
     def look(self) -> list[str]:
-        """The keys whose newest record was published again."""
+        """The keys whose newest record was published again: once, and again only after the view has read the key anew.
+        While Kafka takes no writes, repeats would fill the outbox."""
         if not self._view.caught_up():
             return []
+        late = self._view.late()
+        self._said = {key: self._said[key] for key in late if key in self._said}
         said = []
-        for key in self._view.late():
-            message = self._composer.again(key) if self._is_ours(key) else None
+        for key in late:
+            known = self._view.get(key)
+            # By identity: what was published is equal to what is known, and may be read back and be late once more
+            # between two looks.
+            if known is None or self._said.get(key) is known or not self._is_ours(key):
+                continue
+            message = self._composer.again(key)
             if message is not None:
+                self._said[key] = known
                 log.warning("a late status record is published over", action="status-late", key=key)
                 self._publisher.post(topics.STATUS, message)
                 said.append(key)
         return said
 
     def _is_ours(self, key: str) -> bool:
-        kind, cluster = key.split("/")[:2]
-        if not self._owns(cluster):
+        kind, _, rest = key.partition("/")
+        cluster = rest.partition("/")[0]
+        if not cluster or not self._owns(cluster):
             return False
         if kind == "job":
             return (self._view.get(key) or {}).get("service") == self._service

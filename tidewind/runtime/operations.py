@@ -7,6 +7,8 @@ by clock or by a process's end, only by the end of the job, whoever brings it ab
 restore or undo stays: whether it left the cluster closed is told by its job for as long as no other follows.
 """
 
+from collections.abc import AsyncIterator
+
 from tidewind.domain import keys
 from tidewind.domain.records import Operation, parse
 from tidewind.ports.jobs import OperationKind
@@ -14,6 +16,16 @@ from tidewind.ports.store import ObjectMissing, Store
 from tidewind.runtime.ledger import Ledger
 
 _KEPT_ENTRIES = 16
+
+
+async def operations_of(store: Store, cluster: str) -> AsyncIterator[Operation]:
+    """The entries of a cluster's lock, newest first. Raises StoreError; pydantic.ValidationError at a damaged one."""
+    found = [entry.key async for entry in store.list(f"{keys.OPERATIONS}{cluster}/")]
+    for key in reversed(found):
+        try:
+            yield parse(Operation, await store.get(key))
+        except ObjectMissing:  # trimmed by a later holder
+            continue
 
 
 class OperationLock:

@@ -9,6 +9,7 @@ from schemas.replies import CommandAccepted, CommandRejected, Problem
 from schemas.status import Status, status_type
 from tidewind.domain import ids
 from tidewind.domain.records import Accepted, Terminal
+from tidewind.domain.revisions import NONE, Revision, revision_of
 from tidewind.ports.bus import StatusView
 from tidewind.ports.clock import Clock
 
@@ -27,7 +28,7 @@ class Composer:
         self.source = source
         self._clock = clock
         self._view = view
-        self._revisions: dict[str, tuple[int, int]] = {}
+        self._revisions: dict[str, Revision] = {}
 
     def reply(self, job: Accepted) -> Message:
         """The one answer to a command; the same again each time it is composed."""
@@ -100,7 +101,7 @@ class Composer:
         """The newest record of a status key, word for word; None if there is none, or if a newer one was composed here
         and is on its way."""
         known = self._view.get(key)
-        if known is None or self._revisions.get(key, (0, 0)) > _revision_of(known):
+        if known is None or self._revisions.get(key, NONE) > revision_of(known):
             return None
         now = self._clock.now()
         return Message(
@@ -109,7 +110,7 @@ class Composer:
             source=self.source,
             time=now,
             key=key,
-            data=known,
+            data={**known},
         )
 
     def tombstone(self, kind: str, cluster: str, *, entity: str | None = None) -> Message:
@@ -125,11 +126,11 @@ class Composer:
             data=None,
         )
 
-    def _next_revision(self, key: str, epoch: int, *, continued: bool) -> tuple[int, int]:
-        own = self._revisions.get(key, (0, 0))
+    def _next_revision(self, key: str, epoch: int, *, continued: bool) -> Revision:
+        own = self._revisions.get(key, NONE)
         if not continued:
             return (epoch, own[1] + 1) if own[0] == epoch else (epoch, 1)
-        highest = max(own, _revision_of(self._view.get(key) or {}))
+        highest = max(own, revision_of(self._view.get(key) or {}))
         return (highest[0], highest[1] + 1) if highest[0] >= epoch else (epoch, 1)
 
     def _of_job(self, job: Accepted, kind: str, data: Mapping[str, Any], step: str) -> Message:
@@ -147,8 +148,3 @@ class Composer:
             actor=job.actor,
             data=data,
         )
-
-
-def _revision_of(body: Mapping[str, object]) -> tuple[int, int]:
-    known = body.get("revision")
-    return (int(known[0]), int(known[1])) if isinstance(known, list | tuple) and len(known) == 2 else (0, 0)

@@ -18,14 +18,13 @@ from schemas.status import AvailabilityStatus
 from services.restorer.handlers import restores
 from services.restorer.handlers.connection import target_of
 from services.restorer.handlers.tools import RestoreTools
-from services.restorer.rules.availability import worth_a_look
-from tidewind.domain import keys
+from services.restorer.rules.availability import still_closed, worth_a_look
 from tidewind.domain.problems import Refused
-from tidewind.domain.records import Operation, parse
+from tidewind.domain.records import Operation
 from tidewind.ports.bus import Publisher, StatusView
 from tidewind.ports.engine import DatabaseError
-from tidewind.ports.restore import UNFINISHED_RESTORE
-from tidewind.ports.store import ObjectMissing, StoreError
+from tidewind.ports.store import StoreError, StoreUnavailable
+from tidewind.runtime.operations import operations_of
 from tidewind.runtime.outbox import Composer
 
 log = structlog.get_logger()
@@ -42,6 +41,14 @@ class _LeftClosed:
     job_id: str
     epoch: int
     failed: RestoreFailed
+
+
+@dataclass(frozen=True)
+class _Look:
+    """`at` by the monotonic clock."""
+
+    at: float
+    failed: bool
 
 
 class AvailabilityKeeper:
@@ -61,7 +68,7 @@ class AvailabilityKeeper:
         self._composer = composer
         self._view = view
         self._owns = owns
-        self._looked: dict[str, float] = {}
+        self._looked: dict[str, _Look] = {}
 
     async def run(self) -> None:
         """Look until cancelled. The status topic tells of new clusters and of states that pass, so nothing is asked of
@@ -74,7 +81,8 @@ class AvailabilityKeeper:
             await self._tools.clock.sleep(LOOK_EVERY_S)
 
     async def look(self) -> list[str]:
-        """Speak for every owned cluster of which nothing was said, or something that is no longer so; returns them."""
+        """Speak for every owned cluster of which nothing was said, or something that is no longer so; returns them.
+        Raises StoreUnavailable."""
         if not self._view.caught_up():
             return []
         owned = [name for key in self._view.keys("cluster/") if self._owns(name := key.removeprefix("cluster/"))]
@@ -84,10 +92,20 @@ class AvailabilityKeeper:
     async def _speak(self, cluster: str) -> bool:
         key, moment = f"availability/{cluster}", self._tools.clock.monotonic()
         known, looked = self._view.get(key), self._looked.get(cluster)
-        if worth_a_look(known, None if looked is None else moment - looked) is None:
+        since, failed = (moment - looked.at, looked.failed) if looked else (None, False)
+        if worth_a_look(known, since, failed=failed) is None:
             return False
-        status = await self._present(cluster)
-        self._looked[cluster] = moment
+        status, done = None, False
+        try:
+            status = await self._present(cluster)
+            done = True
+        except StoreUnavailable:
+            raise
+        except Exception:
+            # One damaged record must not keep the restorer from speaking for the clusters after it.
+            log.exception("a cluster's availability cannot be told", action="availability-unknown", cluster=cluster)
+        finally:
+            self._looked[cluster] = _Look(moment, failed=not done)
         # A holder that spoke meanwhile knows better.
         if status is None or self._view.get(key) != known or (known or {}).get("state") == status.state:
             return False
@@ -96,10 +114,14 @@ class AvailabilityKeeper:
 
     async def _present(self, cluster: str) -> AvailabilityStatus | None:
         """None while a restore runs, whose holder speaks."""
-        if await restores.running(self._tools.ledger, cluster, but="") is not None:
+        ledger = self._tools.ledger
+        if await restores.running(ledger, cluster, but="") is not None:
             return None
         now = self._tools.clock.now()
-        left = await self._left_closed(cluster)
+        last = await self._last_restore(cluster)
+        if last is not None and not await ledger.ended(cluster, last.job_id):
+            return None
+        left = await self._left_closed(last) if last is not None else None
         if left is None:
             return AvailabilityStatus(cluster_id=cluster, at=now, state="Available")
         failed = left.failed
@@ -134,25 +156,28 @@ class AvailabilityKeeper:
                 "a closed server cannot be asked", action="availability-unknown", cluster=cluster, error=str(error)
             )
             return False
-        if any(finding.subject == UNFINISHED_RESTORE for finding in found.findings):
+        except Exception:
+            # Whatever the server answered, the ledger says that the cluster was left closed.
+            log.exception("a closed server cannot be asked", action="availability-unknown", cluster=cluster)
+            return False
+        reason = still_closed(found, entry)
+        if reason is not None:
+            log.info("a cluster is still closed", action="still-closed", cluster=cluster, reason=reason)
             return False
         facts = {"at": tools.clock.now().isoformat()}
         await tools.ledger.note(cluster, left.job_id, OPENED_BY_HAND_NOTE, left.epoch, facts)
         return True
 
-    async def _left_closed(self, cluster: str) -> _LeftClosed | None:
-        """The last restore's failure, if it left the cluster closed."""
-        found = [entry.key async for entry in self._tools.store.list(f"{keys.OPERATIONS}{cluster}/")]
-        for key in reversed(found):
-            try:
-                operation = parse(Operation, await self._tools.store.get(key))
-            except ObjectMissing:  # trimmed by a later holder
-                continue
-            if operation.kind == "backup":
-                continue
-            terminal = await self._tools.ledger.terminal(cluster, operation.job_id)
-            if terminal is None or terminal.event != _FAILED:
-                return None
-            failed = RestoreFailed.model_validate(terminal.data)
-            return None if failed.returned else _LeftClosed(operation.job_id, terminal.epoch, failed)
+    async def _last_restore(self, cluster: str) -> Operation | None:
+        async for operation in operations_of(self._tools.store, cluster):
+            if operation.kind != "backup":
+                return operation
         return None
+
+    async def _left_closed(self, last: Operation) -> _LeftClosed | None:
+        """The last restore's failure, if it left the cluster closed."""
+        terminal = await self._tools.ledger.terminal(last.cluster_id, last.job_id)
+        if terminal is None or terminal.event != _FAILED:
+            return None
+        failed = RestoreFailed.model_validate(terminal.data)
+        return None if failed.returned else _LeftClosed(last.job_id, terminal.epoch, failed)

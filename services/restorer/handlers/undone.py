@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from schemas import topics
 from schemas.status import RestoreStatus
+from tidewind.domain.revisions import Revision, revision_of
 from tidewind.ports.bus import Publisher, StatusView
 from tidewind.ports.clock import Clock
 from tidewind.runtime.outbox import Composer
@@ -39,6 +40,7 @@ class UndoneRestores:
         self._view = view
         self._clock = clock
         self._owns = owns
+        self._said: dict[str, Revision] = {}
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -47,16 +49,23 @@ class UndoneRestores:
             await self._clock.sleep(LOOK_EVERY_S)
 
     def look(self) -> list[str]:
-        """The restores that were marked."""
+        """The restores that were marked: each once per revision. While Kafka takes no writes, repeats would fill the
+        outbox."""
         if not self._view.caught_up():
             return []
-        statuses = [body for key in self._view.keys("restore/") if (body := self._view.get(key)) is not None]
+        statuses = {key: body for key in self._view.keys("restore/") if (body := self._view.get(key)) is not None}
         undone = {
             (one.get("cluster_id"), _base(one))
-            for one in statuses
+            for one in statuses.values()
             if one.get("mode") == "undo" and one.get("state") in _UNDID
         }
-        return [str(one["restore_id"]) for one in statuses if self._is_undone(one, undone) and self._mark(one)]
+        unmarked = {key: one for key, one in statuses.items() if self._is_undone(one, undone)}
+        self._said, before = {key: revision_of(one) for key, one in unmarked.items()}, self._said
+        return [
+            str(one["restore_id"])
+            for key, one in unmarked.items()
+            if before.get(key) != self._said[key] and self._mark(one)
+        ]
 
     def _is_undone(self, one: Mapping[str, object], undone: Collection[tuple[object, object]]) -> bool:
         cluster = one.get("cluster_id")

@@ -21,9 +21,10 @@ from services.snapshotter.rules.leftovers import Unfinished, may_finish_delete, 
 from tidewind.domain import ids, keys
 from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.records import Accepted, BackupOutcome, RegistryEntry, Tombstone, parse
-from tidewind.ports.bus import Publisher
+from tidewind.ports.bus import BusError, Publisher
 from tidewind.ports.store import ObjectMissing, StoreError
 from tidewind.runtime.ledger import Ledger
+from tidewind.runtime.operations import operations_of
 from tidewind.runtime.outbox import Composer
 
 log = structlog.get_logger()
@@ -59,20 +60,35 @@ class Sweeper:
                 log.warning("the sweep was cut short", action="sweep-failed", error=str(error))
 
     async def sweep(self) -> int:
-        """One pass over the owned clusters; the number of objects removed."""
+        """One pass over the owned clusters; the number of objects removed. Raises StoreError if the clusters cannot be
+        listed."""
         tools = self._tools
         skew = clocks_agree(tools.clock.now(), await tools.store.now())
         if skew is not None:
             log.warning(skew.detail, action="sweep-skipped")
             return 0
+        found = [one.key.removeprefix(keys.REGISTRY).split("/")[0] async for one in tools.store.list(keys.REGISTRY)]
         removed = 0
-        async for entry in tools.registry.clusters():
-            if self._owns(entry.cluster_id):
-                removed += await self._sweep_attempts(entry)
-                removed += await self._finish_deletes(entry.cluster_id)
-                removed += await self._forget_deleted(entry.cluster_id)
-                removed += await self._forget_jobs(entry.cluster_id)
+        for cluster in dict.fromkeys(found):
+            if not self._owns(cluster):
+                continue
+            try:
+                removed += await self._sweep_cluster(cluster)
+            except (StoreError, BusError) as error:
+                log.warning("a cluster's sweep was cut short", action="sweep-failed", cluster=cluster, error=str(error))
+            except Exception:
+                # One damaged record must not keep the clusters after it from being swept.
+                log.exception("a cluster cannot be swept", action="sweep-failed", cluster=cluster)
         return removed
+
+    async def _sweep_cluster(self, cluster: str) -> int:
+        registered = await self._tools.registry.newest(cluster)
+        if registered is None:
+            return 0
+        removed = await self._sweep_attempts(registered)
+        removed += await self._finish_deletes(cluster)
+        removed += await self._forget_deleted(cluster)
+        return removed + await self._forget_jobs(cluster)
 
     async def _sweep_attempts(self, registered: RegistryEntry) -> int:
         cluster = registered.cluster_id
@@ -157,9 +173,15 @@ class Sweeper:
         return finished
 
     async def _may_finish(self, cluster: str, entry: CatalogueEntry, mark: Tombstone) -> bool:
+        ended = await self._ledger.ended(cluster, mark.job_id)
+        # After the job's end: a delete that was refused withdrew its tombstone before it ended.
+        standing = await self._tools.catalogue.tombstone(cluster, entry.backup_id)
+        if standing is None or standing.job_id != mark.job_id:
+            return False
+        # After the tombstone: a restore whose pin comes later finds it.
         readers = [pin for pin in await self._tools.catalogue.pins(cluster) if entry.backup_id in pin.backups]
         leave = may_finish_delete(
-            ended=await self._ledger.ended(cluster, mark.job_id),
+            ended=ended,
             begun=REMOVING_NOTE in await self._ledger.notes(cluster, mark.job_id),
             pinned=any([not await self._ledger.ended(cluster, pin.job_id) for pin in readers]),
             marked_at=mark.marked_at,
@@ -180,7 +202,8 @@ class Sweeper:
         return forgotten
 
     async def _forget_jobs(self, cluster: str) -> int:
-        """Folders of jobs that ended 90 days ago: until then a late duplicate still gets its old answer."""
+        """Folders of jobs that ended 90 days ago: until then a late duplicate still gets its old answer. Those that the
+        operation lock names stay: the last restore's tells whether the cluster was left closed."""
         horizon = self._tools.clock.now() - REMEMBER_JOBS
         old: dict[str, list[str]] = {}
         young: set[str] = set()
@@ -190,14 +213,17 @@ class Sweeper:
             if found.modified >= horizon:
                 young.add(job)
             old.setdefault(job, []).append(found.key)
+        for job in young:
+            del old[job]
+        named = {operation.job_id async for operation in operations_of(self._tools.store, cluster)} if old else set()
         removed = 0
         for job, entries in old.items():
-            if job in young:
-                continue
             accepted = await self._ledger.accepted(cluster, job)
             ended = await self._ledger.terminal(cluster, job) is not None
             if ended:
                 await self._tools.store.delete([keys.pin(cluster, job)])
+            if job in named:
+                continue
             if ended or (accepted is not None and accepted.rejected is not None):
                 await self._tools.store.delete(entries)
                 await self._publisher.send(topics.STATUS, self._composer.tombstone("job", cluster, entity=job))

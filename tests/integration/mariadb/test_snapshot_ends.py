@@ -4,6 +4,7 @@ import asyncio
 import functools
 import multiprocessing
 import os
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -139,16 +140,22 @@ async def test_the_whole_process_is_killed(source: Any, tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=take_slowly, args=(stand_in, sealed_store(tmp_path)))
     process.start()
     await until(lambda: bool(reads(watching)))
-    children = {
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and f"PPid:\t{process.pid}\n" in _status(entry)
-    }
+    children = _descendants(process.pid or 0)
     watching.close()
-    assert len(children) >= 2
+    assert len(children) >= 3  # the helper, and two readers made by it
     os.kill(process.pid or 0, signal.SIGKILL)
     await asyncio.to_thread(process.join)
     await nothing_left(source, children)
+
+
+def _descendants(pid: int) -> set[int]:
+    parents = {
+        int(entry.name): int(found[1])
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and (found := re.search(r"^PPid:\t(\d+)$", _status(entry), re.MULTILINE))
+    }
+    found_now = {child for child, parent in parents.items() if parent == pid}
+    return found_now.union(*(_descendants(child) for child in found_now))
 
 
 def _status(entry: Path) -> str:

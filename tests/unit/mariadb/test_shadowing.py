@@ -17,6 +17,9 @@ from tidewind.engines.mariadb.restore.shadowing import hosts_before
         ("app-1.corp", ["%"], ["192.168.%", "localhost"], ["192.168.%"]),
         ("app-1.corp", ["%"], ["app\\_1.corp", "app_1.%"], ["app_1.%"]),
         ("10.0.0.5", ["%"], [], []),
+        ("127.0.0.1", ["127.0.0.1"], ["localhost"], []),
+        ("10.0.0.5", ["10.0.0%"], ["1_.0.0.5"], ["1_.0.0.5"]),
+        ("app-1.corp.example", ["app%"], ["%.corp.example", "ap%"], ["%.corp.example"]),
     ],
 )
 def test_anonymous_accounts_before_the_service(

@@ -1,5 +1,7 @@
 """What the restorer says of clusters and restores whose jobs have ended."""
 
+import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,13 +13,15 @@ from services.restorer.handlers.availability import AvailabilityKeeper
 from services.restorer.handlers.undone import UndoneRestores
 from services.restorer.rules.availability import LOOK_AGAIN_S, worth_a_look
 from services.restorer.settings import RestorerSettings
-from tests.fakes import ManualClock, RecordingPublisher, SharedView
+from tests.fakes import ManualClock, RecordingPublisher, SharedView, until
 from tests.unit.restorer.bench import BACKUP, JOB, NOW, RESTORE, entry, target
 from tidewind.domain import keys
 from tidewind.domain.problems import problem
 from tidewind.domain.records import Accepted, Operation, Terminal
+from tidewind.engines.mariadb.restore import survey
 from tidewind.ports.engine import DatabaseError, Finding
 from tidewind.ports.restore import UNFINISHED_RESTORE
+from tidewind.ports.store import StoreUnavailable
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.operations import OperationLock
 from tidewind.runtime.outbox import Composer, body_of
@@ -33,13 +37,15 @@ class Server:
 
     def __init__(self):
         self.answer = (UNFINISHED,)
+        self.identity = "1-aaaa"
         self.asked = 0
 
     async def survey(self, *_):
         self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer
-        return target(findings=self.answer)
+        found = target(findings=self.answer)
+        return replace(found, facts=replace(found.facts, identity=self.identity))
 
 
 class Desk:
@@ -68,8 +74,18 @@ class Desk:
     def says(self, kind, status, entity=None, epoch=1):
         self.publisher.post(topics.STATUS, self.composer.status(kind, status, entity=entity, epoch=epoch))
 
-    def availability(self):
-        return (self.view.get("availability/shop") or {}).get("state")
+    def sees(self, cluster):
+        """A cluster that is there, as the status topic tells."""
+        status = AvailabilityStatus(cluster_id=cluster, at=NOW, state="Available")
+        self.publisher.post(topics.STATUS, self.composer.status("cluster", status))
+
+    def availability(self, cluster="shop"):
+        return (self.view.get(f"availability/{cluster}") or {}).get("state")
+
+    async def damage(self, key):
+        """The record can be read, and is not one."""
+        await self.tools.store.delete([key])
+        assert await self.tools.store.put_if_absent(key, b"{}")
 
     async def left_closed(self):
         """A restore that failed and left the cluster closed; its status says so."""
@@ -100,14 +116,8 @@ class Desk:
         )
         event = "tidewind.restore.failed.v1"
         await self.ledger.finish("shop", Terminal(job_id=JOB, event=event, data=body_of(body), at=NOW, epoch=1))
-        self.publisher.post(topics.STATUS, _cluster_seen(self))
+        self.sees("shop")
         self.says("availability", AvailabilityStatus(cluster_id="shop", at=NOW, state="RestoreFailed"))
-
-
-def _cluster_seen(desk):
-    seen = desk.composer.status("cluster", AvailabilityStatus(cluster_id="shop", at=NOW, state="Available"))
-    assert seen.key == "cluster/shop"
-    return seen
 
 
 @pytest.fixture
@@ -143,9 +153,132 @@ async def test_once_opened_by_hand_stays_so_though_the_topic_is_lost_and_the_ser
     assert await desk.keeper.look() == ["shop"]
     later = Desk(tmp_path)
     later.server.answer = DatabaseError("database-unreachable", "away")
-    later.publisher.post(topics.STATUS, _cluster_seen(later))
+    later.sees("shop")
     assert await later.keeper.look() == ["shop"]
     assert later.availability() == "Available"
+
+
+async def test_another_server_that_answers_opens_nothing(desk):
+    await desk.left_closed()
+    desk.server.answer, desk.server.identity = (), "2-bbbb"
+    assert await desk.keeper.look() == []
+    assert desk.server.asked == 1
+    desk.server.identity = "1-aaaa"
+    desk.clock.advance(LOOK_AGAIN_S)
+    assert await desk.keeper.look() == ["shop"], "nothing was kept of the other server's answer"
+    assert desk.availability() == "Available"
+
+
+class Poor:
+    """A connection whose account holds SELECT alone."""
+
+    async def value(self, _):
+        return "svc@%"
+
+    async def rows(self, _):
+        return [("GRANT SELECT ON *.* TO `svc`@`%`",)]
+
+
+async def test_an_account_that_could_not_see_an_unfinished_restore_opens_nothing(desk):
+    await desk.left_closed()
+    desk.server.answer = tuple(await survey._rights(Poor()))
+    assert [finding.level for finding in desk.server.answer] == ["error"]
+    assert await desk.keeper.look() == []
+    assert desk.server.asked == 1
+    assert desk.availability() == "RestoreFailed"
+
+
+async def test_an_odd_answer_of_a_closed_server_leaves_what_the_ledger_says(desk):
+    await desk.left_closed()
+    desk.says("availability", AvailabilityStatus(cluster_id="shop", at=NOW, state="Available"))
+    desk.server.answer = ValueError("'NULL' is not a number")
+    assert await desk.keeper.look() == ["shop"]
+    assert desk.availability() == "RestoreFailed"
+
+
+async def test_a_damaged_record_of_one_cluster_does_not_silence_the_others(desk):
+    for cluster in ("blue", "shop"):
+        await desk.operations.try_take(cluster, JOB, "restore")
+        desk.sees(cluster)
+    await desk.damage(keys.operation("blue", 1))
+    assert await desk.keeper.look() == ["shop"]
+    assert desk.availability("shop") == "Available"
+    desk.sees("teal")
+    reads = await counted_reads(desk, desk.keeper.look)
+    assert not [key for key in reads if "/blue/" in key], "it is not looked at every second"
+    await desk.tools.store.delete([keys.operation("blue", 1)])
+    desk.clock.advance(LOOK_AGAIN_S)
+    assert await desk.keeper.look() == ["blue"]
+
+
+async def counted_reads(desk, call):
+    reads, plain = [], desk.tools.store
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(plain, name)
+
+        def list(self, prefix, **more):
+            reads.append(prefix)
+            return plain.list(prefix, **more)
+
+    desk.tools.store = Counting()
+    await call()
+    desk.tools.store = plain
+    return reads
+
+
+async def test_a_store_that_cannot_give_one_cluster_s_records_is_asked_for_the_others_next(desk):
+    plain = desk.tools.store
+
+    class AwayForBlue:
+        def __getattr__(self, name):
+            return getattr(plain, name)
+
+        def list(self, prefix, **more):
+            if "/blue/" in prefix:
+                raise StoreUnavailable("list", prefix, "timed out")
+            return plain.list(prefix, **more)
+
+    desk.tools.store = AwayForBlue()
+    desk.sees("blue")
+    desk.sees("shop")
+    running = asyncio.create_task(desk.keeper.run())
+
+    def told():
+        desk.clock.advance(1)
+        return desk.availability("shop") == "Available"
+
+    await until(told)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_look_that_failed_is_made_up_for_although_it_is_said_to_be_available(desk):
+    await desk.left_closed()
+    desk.says("availability", AvailabilityStatus(cluster_id="shop", at=NOW, state="Available"))
+    key = keys.job("shop", JOB, "terminal.json")
+    whole = await desk.tools.store.get(key)
+    await desk.damage(key)
+    assert await desk.keeper.look() == []
+    await desk.tools.store.delete([key])
+    await desk.tools.store.put_if_absent(key, whole)
+    assert await desk.keeper.look() == []
+    desk.clock.advance(LOOK_AGAIN_S)
+    assert await desk.keeper.look() == ["shop"]
+    assert desk.availability() == "RestoreFailed"
+
+
+async def test_nothing_is_said_of_a_cluster_whose_restore_has_no_end_yet(desk):
+    """Its marker is not found: the listing was made before it was put."""
+    await desk.left_closed()
+    await desk.tools.store.delete([keys.job("shop", JOB, "terminal.json")])
+    await desk.ledger.close("restorer", "shop", JOB)
+    desk.publisher.messages.clear()
+    desk.sees("shop")
+    assert await desk.keeper.look() == []
+    assert desk.availability() is None
 
 
 async def test_a_late_available_of_a_cluster_left_closed_is_corrected_by_the_next_instance(desk):
@@ -205,3 +338,17 @@ async def test_an_undo_that_failed_undoes_nothing(desk):
     desk.says("restore", restored(RESTORE, "completed"), RESTORE)
     desk.says("restore", restored(UNDO, "failed", mode="undo", base=RESTORE), UNDO)
     assert desk.undone.look() == []
+
+
+async def test_a_restore_is_marked_once_while_kafka_takes_no_writes(desk):
+    """What is posted is not read back."""
+    desk.says("restore", restored(RESTORE, "completed"), RESTORE)
+    desk.says("restore", restored(UNDO, "completed", mode="undo", base=RESTORE), UNDO)
+    posted = RecordingPublisher()
+    options = {"publisher": posted, "composer": desk.composer, "view": desk.view, "clock": desk.clock}
+    undone = UndoneRestores(owns=lambda _: True, **options)
+    assert undone.look() == [RESTORE]
+    assert [undone.look() for _ in range(3)] == [[], [], []]
+    assert len(posted.messages) == 1
+    desk.says("restore", restored(RESTORE, "completed"), RESTORE, epoch=7)
+    assert undone.look() == [RESTORE], "somebody else wrote over it"

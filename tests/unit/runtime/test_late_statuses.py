@@ -83,3 +83,35 @@ async def test_what_is_on_its_way_is_never_replaced_by_what_it_replaces() -> Non
     desk.composer.status("availability", AvailabilityStatus(cluster_id="shop", at=at, state="Available"), epoch=2)
     await desk.arrives("availability/shop", (1, 9), state="Restoring")
     assert desk.late.look() == []
+
+
+async def test_it_is_said_once_while_kafka_takes_no_writes() -> None:
+    desk = Desk()
+    await desk.arrives("availability/shop", (2, 3), state="Available")
+    await desk.arrives("availability/shop", (1, 9), state="Restoring")
+    posted = RecordingPublisher()
+    desk.late._publisher = posted
+    assert [desk.late.look() for _ in range(3)] == [["availability/shop"], [], []]
+    assert len(posted.messages) == 1
+    await desk.arrives("availability/shop", (2, 4), state="Restoring")
+    await desk.arrives("availability/shop", (1, 10), state="Restoring")
+    assert desk.late.look() == ["availability/shop"], "there is something newer to be said"
+
+
+async def test_it_is_said_again_where_another_late_record_follows_what_was_said() -> None:
+    """Both arrive between two looks."""
+    desk = Desk()
+    await desk.arrives("availability/shop", (2, 3), state="Available")
+    await desk.arrives("availability/shop", (1, 9), state="Restoring")
+    assert desk.late.look() == ["availability/shop"]
+    await desk.arrives("availability/shop", (1, 10), state="Restoring")
+    assert desk.late.look() == ["availability/shop"]
+    assert desk.after_compaction("availability/shop") == {"revision": [2, 3], "state": "Available"}
+
+
+async def test_keys_that_name_no_cluster_are_nobody_s() -> None:
+    desk = Desk(owned="")
+    for key in ("availability", "availability/"):
+        await desk.arrives(key, (2, 1))
+        await desk.arrives(key, (1, 1))
+    assert desk.late.look() == []

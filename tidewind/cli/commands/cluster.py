@@ -218,7 +218,7 @@ async def _until_listed(session: Session, cluster: str) -> None:
             while True:
                 if (await session.statuses()).one("cluster", cluster) is not None:
                     return
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(1)
     except (TimeoutError, BusUnavailable):
         said = f" ! the scheduler has not taken {cluster} up yet; tidewind cluster list shows it when it has"
         session.screen.say(said, "yellow")

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
-from tidewind.cli.formats import duration, moment, number, parse_moment, printable
+from tidewind.cli.formats import counted, duration, moment, number, parse_moment, printable
 
 Data = Mapping[str, Any]
 
@@ -18,7 +18,7 @@ def completed_view(data: Data, zone: str) -> Text:
     text = Text(" ✓ ", style="green")
     text.append(printable(f"{cluster} is open, {what}"), style="bold")
     rows = [
-        ("content", f"{number(data.get('rows'))} rows of {number(data.get('tables'))} tables, checked"),
+        ("content", f"{number(data.get('rows'))} rows of {counted(data.get('tables'), 'table')}, checked"),
         ("closed", f"{closed}, the whole took {duration(float(data.get('duration_ms') or 0) / 1000)}"),
         ("timeline", f"{data.get('timeline')}; a new base backup is on its way"),
     ]

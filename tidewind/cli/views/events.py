@@ -6,7 +6,7 @@ from typing import Any
 from rich.text import Text
 
 from schemas.envelope import Message
-from tidewind.cli.formats import duration, moment, number, parse_moment, printable, size
+from tidewind.cli.formats import counted, duration, moment, number, parse_moment, printable, size
 from tidewind.cli.views.layout import BAD, BUSY, GOOD, QUIET, WARNING
 
 Data = Mapping[str, Any]
@@ -24,7 +24,8 @@ def _problem(data: Data) -> str:
 
 def _completed_backup(data: Data) -> str:
     text = (
-        f"backup {data.get('backup_id')} completed: {number(data.get('rows'))} rows of {data.get('tables')} tables, "
+        f"backup {data.get('backup_id')} completed: {number(data.get('rows'))} rows of "
+        f"{counted(data.get('tables'), 'table')}, "
         f"{size(data.get('stored_bytes'))} stored, in {_seconds(data, 'duration_ms')}"
     )
     return f"{text}; suspect: {', '.join(data['suspect'])}" if data.get("suspect") else text
@@ -35,7 +36,8 @@ def _completed_restore(data: Data) -> str:
     until = parse_moment(data.get("undo_until"))
     way = f"; undo until {moment(until, seconds=False)}" if until else ""
     return (
-        f"{what} as {data.get('restore_id')}: {number(data.get('rows'))} rows of {data.get('tables')} tables, "
+        f"{what} as {data.get('restore_id')}: {number(data.get('rows'))} rows of "
+        f"{counted(data.get('tables'), 'table')}, "
         f"closed {_seconds(data, 'closed_ms')}{way}"
     )
 
@@ -81,7 +83,9 @@ _WORDS: dict[str, tuple[str, Callable[[Data], str]]] = {
     "restore.started": (WARNING, lambda d: f"restore {d.get('restore_id')} started ({d.get('mode')})"),
     "restore.gated": (
         WARNING,
-        lambda d: f"closed for restore {d.get('restore_id')}, {d.get('connections_ended')} connections ended",
+        lambda d: (
+            f"closed for restore {d.get('restore_id')}, {counted(d.get('connections_ended'), 'connection')} ended"
+        ),
     ),
     "restore.completed": (GOOD, _completed_restore),
     "restore.failed": (BAD, _failed_restore),
@@ -92,7 +96,10 @@ _WORDS: dict[str, tuple[str, Callable[[Data], str]]] = {
     "restore.cancel-ended": (QUIET, lambda d: f"the cancelled restore {d.get('restore_id')} ended: {d.get('outcome')}"),
     "safeguard.expired": (
         QUIET,
-        lambda d: f"what restore {d.get('restore_id')} had set aside expired; {d.get('freed_tables')} tables removed",
+        lambda d: (
+            f"what restore {d.get('restore_id')} had set aside expired; "
+            f"{counted(d.get('freed_tables'), 'table')} removed"
+        ),
     ),
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tidewind.cli.formats import duration, in_zone, number, parse_moment, printable, size
+from tidewind.cli.formats import counted, duration, in_zone, number, parse_moment, printable, size
 from tidewind.cli.views.layout import facts
 
 Plan = Mapping[str, Any]
@@ -25,7 +25,7 @@ def plan_view(plan: Plan, zone: str, again: str | None) -> RenderableType:
     ended = int(plan.get("connections_ended") or 0)
     limit = duration(plan.get("limit_s"))
     rows.append(("takes", f"about {duration(plan.get('estimate_s'))} closed, given up and taken back after {limit}"))
-    rows.append(("ends", f"{number(ended)} connections" if ended else "no connection is open now"))
+    rows.append(("ends", counted(ended, "connection") if ended else "no connection is open now"))
     rows.append(("space", _space(plan)))
     rows.append(("way back", str(plan.get("way_back") or "–")))
     rows += [("warning", Text(printable(text, limit=1000), style="yellow")) for text in plan.get("warnings") or ()]

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tidewind.cli.formats import ago, duration, in_zone, moment, number, parse_moment, printable, size
+from tidewind.cli.formats import ago, counted, duration, in_zone, moment, number, parse_moment, printable, size
 from tidewind.cli.ports import State, Statuses
 from tidewind.cli.views.layout import facts, sentence, state, table
 
@@ -165,7 +165,7 @@ def backup_view(one: State, zone: str, now: datetime) -> RenderableType:
         ("timeline", str(one.get("timeline") or "–")),
         (
             "content",
-            f"{number(one.get('rows'))} rows of {number(one.get('tables'))} tables, {size(one.get('row_bytes'))}",
+            f"{number(one.get('rows'))} rows of {counted(one.get('tables'), 'table')}, {size(one.get('row_bytes'))}",
         ),
         ("stored", size(one.get("stored_bytes"))),
         ("verified", moment(_at(one, "verified_at"), zone)),

@@ -136,14 +136,7 @@ def findings(seen: Seen) -> list[Finding]:
 
 
 def _server(seen: Seen) -> list[Finding]:
-    found = [
-        Finding(
-            subject="database",
-            level="ok",
-            text=f"MariaDB {seen.facts.version} at {seen.subject}, server {seen.facts.identity},"
-            f" zone {seen.facts.zone}",
-        )
-    ]
+    found: list[Finding] = []
     release = tuple(int(part) for part in seen.facts.version.split(".")[:2])
     if OLDEST <= release < ATOMIC_RENAME:
         found.append(

@@ -27,7 +27,7 @@ from tidewind.engines.mariadb.messages import (
 from tidewind.engines.mariadb.worker import run_reader
 from tidewind.ports.engine import DatabaseError, StoreFactory
 from tidewind.ports.store import StoreError, StoreUnavailable
-from tidewind.runtime.workers import WORKERS
+from tidewind.runtime.workers import WORKERS, start_worker
 
 START_SECONDS: Final = 60.0
 JOIN_SECONDS: Final = 5.0
@@ -167,7 +167,7 @@ class ReaderPool:
     async def _start(self, settings: ReaderSettings) -> Reader:
         ours, theirs = WORKERS.Pipe()
         process = WORKERS.Process(target=run_reader, args=(theirs, settings), name="tidewind-reader", daemon=True)
-        await asyncio.to_thread(process.start)
+        await start_worker(process)
         theirs.close()
         return Reader(process, ours, self._access, self._advance)
 

@@ -10,14 +10,12 @@ from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.chunk_text import rows_of
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES, SWAPPED_TABLES
-from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.restore.statements import TablePath, path
-from tidewind.engines.mariadb.restore.worker import LoadTask, LoadWhole, Outcome, Rows
+from tidewind.engines.mariadb.restore.worker import LoadPool, LoadTask, LoadWhole, Outcome, Rows
 from tidewind.ports.restore import SafeguardSource, SnapshotSource, Source
 
 _UNTELLING = frozenset({"timestamp", "grantor", "password_last_changed"})
 Row = tuple[bytes | None, ...]
-LoadPool = Pool[LoadTask, Outcome]
 
 
 async def fill(link: Link, sets: AccountSets, source: Source, pool: Callable[[SnapshotSource], LoadPool]) -> None:

@@ -28,11 +28,11 @@ from tidewind.engines.mariadb.restore import (
     worker,
 )
 from tidewind.engines.mariadb.restore.accounts import AccountSets
-from tidewind.engines.mariadb.restore.accounts_of import LoadPool
 from tidewind.engines.mariadb.restore.definitions import Definitions
 from tidewind.engines.mariadb.restore.fence import Held
 from tidewind.engines.mariadb.restore.link import Link, open_link
 from tidewind.engines.mariadb.restore.pool import Pool
+from tidewind.engines.mariadb.restore.worker import LoadPool
 from tidewind.engines.mariadb.variables import read_variables
 from tidewind.ports.engine import Address, Login, Report, RestoreScope, TargetState
 from tidewind.ports.restore import Gated, Loaded, Memory, Mint, Opened, SafeguardSource, SnapshotSource, Source

@@ -15,19 +15,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tidewind.domain.manifest import Chunk, Manifest, Table
-from tidewind.engines.mariadb.loading import load_settings, load_statement
+from tidewind.engines.mariadb.loading import TRANSACTIONAL, load_settings, load_statement
 from tidewind.engines.mariadb.quoting import quote_name, quote_table
 from tidewind.engines.mariadb.restore import create_table
 from tidewind.engines.mariadb.restore.checker import Check, Counted, check_of
 from tidewind.engines.mariadb.restore.create_table import Definition
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.objects import create_objects, create_schemas
-from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.restore.session import set_session
-from tidewind.engines.mariadb.restore.verify import TRANSACTIONAL, compare
+from tidewind.engines.mariadb.restore.verify import compare
 from tidewind.engines.mariadb.restore.worker import (
     AddKeys,
     LoadChunk,
+    LoadPool,
     LoadTask,
     LoadWhole,
     Outcome,
@@ -55,7 +55,7 @@ class _Filling:
         return quote_table(self.table.schema_name, self.table.name)
 
 
-async def load(link: Link, manifest: Manifest, pool: Pool[LoadTask, Outcome], report: Report) -> Loaded:
+async def load(link: Link, manifest: Manifest, pool: LoadPool, report: Report) -> Loaded:
     """Raises StoreError, DatabaseError; restore-verification-failed names the first table that differs."""
     total = sum(table.row_bytes for table in manifest.tables)
     report("loading", 0, total, "bytes")
@@ -76,10 +76,7 @@ async def load(link: Link, manifest: Manifest, pool: Pool[LoadTask, Outcome], re
             compared += outcome.row_bytes
         else:
             loaded += outcome
-        if loaded < total:
-            report("loading", loaded, total, "bytes")
-        else:
-            report("verifying", compared, total, "bytes")
+        report("loading", (loaded + compared) // 2, total, "bytes")
         return _what_follows(filling[task.table], task)
 
     await pool.run(order(manifest, filling), finished)

@@ -23,7 +23,7 @@ from tidewind.ports.store import (
     StoreRefused,
     StoreUnavailable,
 )
-from tidewind.runtime.workers import WORKERS
+from tidewind.runtime.workers import WORKERS, start_worker
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
@@ -106,7 +106,7 @@ class Pool(Generic[Task, Outcome]):
                         changed.notify_all()
 
         try:
-            await self._begin()
+            await self._begin(min(self._count, len(queue)))
             async with asyncio.TaskGroup() as group:
                 for worker in self._workers:
                     group.create_task(serve(worker))
@@ -122,12 +122,16 @@ class Pool(Generic[Task, Outcome]):
         await self._end(at_once=False)
         self._threads.shutdown(wait=False)
 
-    async def _begin(self) -> None:
-        while len(self._workers) < self._count:
+    async def _begin(self, wanted: int) -> None:
+        """One that died while it had nothing to do has lost nothing, and is replaced."""
+        for worker in [one for one in self._workers if not one.process.is_alive()]:
+            self._workers.remove(worker)
+            worker.pipe.close()
+        while len(self._workers) < wanted:
             ours, theirs = WORKERS.Pipe()
             process = WORKERS.Process(target=self._main, args=(theirs,), daemon=True)
             self._workers.append(_Worker(ours, process))
-            await asyncio.to_thread(process.start)
+            await start_worker(process)
             theirs.close()
             ours.send(self._start)
 

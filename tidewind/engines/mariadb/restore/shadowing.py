@@ -1,8 +1,8 @@
 """Which anonymous accounts the server would take a login for. Pure.
 
 For a login the server goes through the rows that match the host, the most exact host first, and takes the first whose
-user is the one that logs in or nobody. On the same host a named row comes before an anonymous one. So an anonymous row
-on a more exact host makes the named account unreachable, whatever its password.
+user is the one that logs in or nobody. Of hosts that are equally exact a named row comes before an anonymous one. So an
+anonymous row on a more exact host makes the named account unreachable, whatever its password.
 """
 
 import re
@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_LITERAL = 128
-_WILDCARD = re.compile(r"(?<!\\)[%_]")
+_LONGEST = 255
+_MOST_WILDCARDS = 31
 _TOKEN = re.compile(r"\\?.", re.DOTALL)
+_TOKENS = re.compile(r"%+|\\.|.", re.DOTALL)
 _WILD = {"%": ".*", "_": "."}
 _OF_ADDRESSES = re.compile(r"[0-9a-fA-F.:%_/]*")
 
@@ -21,19 +22,34 @@ def hosts_before(own_host: str, service: Sequence[str], anonymous: Sequence[str]
     """Hosts of anonymous rows that come before every row of the service's for a login from `own_host`, as the server
     names it. Where it names a host by name, its address is not known, and a pattern of addresses counts as one that
     matches."""
-    best = max((_weight(host) for host in service if _may_match(host, own_host, guess=False)), default=0)
+    widest = (_LONGEST + 1, 0, 0, 0, 0)
+    best = min((_breadth(host) for host in service if _may_match(host, own_host, guess=False)), default=widest)
     there = {host.lower() for host in service}
     return sorted(
         host
         for host in anonymous
-        if host.lower() not in there and _may_match(host, own_host, guess=True) and _weight(host) >= best
+        if host.lower() not in there and _may_match(host, own_host, guess=True) and _breadth(host) < best
     )
 
 
-def _weight(host: str) -> int:
-    """How exact a host is: the place of its first wildcard, or more than any if it has none."""
-    found = _WILDCARD.search(host)
-    return _LITERAL if found is None else min(found.start() + 1, _LITERAL - 1)
+def _breadth(host: str) -> tuple[int, int, int, int, int]:
+    """Sorts hosts as the server does, the most exact first: by how many characters a pattern leaves open, and only then
+    by where its first wildcard stands (`get_magic_sort` of sql_acl.cc). All hosts without wildcards are equal."""
+    literal = ones = runs = first = 0
+    for part in _TOKENS.findall(host):
+        if part[0] in "%_" and ones == runs == 0:
+            first = literal
+        if part[0] == "%":
+            runs += 1
+        elif part == "_":
+            ones += 1
+        else:
+            literal += 1
+    runs, ones = min(runs, _MOST_WILDCARDS), min(ones, _MOST_WILDCARDS)
+    open_ended = _LONGEST - literal - ones if runs else 0
+    if open_ended > ones:
+        return (open_ended, 1, runs, ones, first)
+    return (ones, 0, open_ended, runs, first)
 
 
 def _may_match(host: str, own_host: str, *, guess: bool) -> bool:

@@ -4,9 +4,10 @@ loadable libraries, which only the operator can bring back."""
 from tidewind.domain.manifest import Manifest, SystemTable
 from tidewind.engines.mariadb.quoting import quote_name
 from tidewind.engines.mariadb.restore import names
-from tidewind.engines.mariadb.restore.accounts_of import LoadPool, load_rows
+from tidewind.engines.mariadb.restore.accounts_of import load_rows
 from tidewind.engines.mariadb.restore.chunk_text import rows_of
 from tidewind.engines.mariadb.restore.link import Link
+from tidewind.engines.mariadb.restore.worker import LoadPool
 from tidewind.ports.restore import SnapshotSource
 
 

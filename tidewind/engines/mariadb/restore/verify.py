@@ -10,28 +10,28 @@ import re
 from collections.abc import Sequence
 
 from tidewind.domain.manifest import Chunk, Manifest, Table
+from tidewind.engines.mariadb.loading import TRANSACTIONAL
 from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literal
 from tidewind.engines.mariadb.restore import create_table
 from tidewind.engines.mariadb.restore.checker import Counted, check_of
 from tidewind.engines.mariadb.restore.definitions import Definitions
 from tidewind.engines.mariadb.restore.fence import PROGRESS
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.restore.safeguard import tables_of
 from tidewind.engines.mariadb.restore.statements import path
-from tidewind.engines.mariadb.restore.worker import LoadTask, Outcome, chunk_item, table_item
+from tidewind.engines.mariadb.restore.worker import LoadPool, LoadTask, Outcome, chunk_item, table_item
 from tidewind.engines.mariadb.server import server_facts
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.restore import Loaded
 
 _DEFAULT = re.compile(r"(\sDEFAULT )(?:X'[0-9a-f]*'|'(?:[^'\\]|''|\\.)*')", re.DOTALL)
 _MASK = (1 << 64) - 1
-TRANSACTIONAL = frozenset({"innodb"})
 
 
-async def verify(link: Link, manifest: Manifest, restore_id: str, pool: Pool[LoadTask, Outcome]) -> Loaded:
+async def verify(link: Link, manifest: Manifest, restore_id: str, pool: LoadPool) -> Loaded:
     """What the load compared still stands. Raises DatabaseError (restore-verification-failed) naming what differs."""
     await _require_progress(link, manifest, restore_id)
+    await _require_readable(link, manifest)
     await _read_again(manifest, pool)
     if (await server_facts(link.control)).version == manifest.engine_version:
         for table in manifest.tables:
@@ -61,7 +61,20 @@ async def _require_progress(link: Link, manifest: Manifest, restore_id: str) -> 
                 raise DatabaseError("restore-verification-failed", what)
 
 
-async def _read_again(manifest: Manifest, pool: Pool[LoadTask, Outcome]) -> None:
+async def _require_readable(link: Link, manifest: Manifest) -> None:
+    for table in manifest.tables:
+        where = quote_table(table.schema_name, table.name)
+        try:
+            await link.rows(f"SELECT 1 FROM {where} LIMIT 1")
+        except DatabaseError as error:
+            if link.control.closed:
+                raise
+            raise DatabaseError(
+                "restore-verification-failed", f"table {where} cannot be read after loading: {error.detail}"
+            ) from error
+
+
+async def _read_again(manifest: Manifest, pool: LoadPool) -> None:
     chunks = {chunk.number: chunk for chunk in manifest.chunks}
     again = {
         quote_table(table.schema_name, table.name): table

@@ -6,6 +6,7 @@ row exists is left alone, so a task may be given again.
 """
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +24,11 @@ from tidewind.engines.mariadb.restore import checker
 from tidewind.engines.mariadb.restore.checker import Check, Counted
 from tidewind.engines.mariadb.restore.fence import PROGRESS
 from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS
-from tidewind.engines.mariadb.restore.pool import pack
+from tidewind.engines.mariadb.restore.pool import Pool, pack
 from tidewind.engines.mariadb.restore.statements import path
 from tidewind.engines.mariadb.restore.transfer import load_data
 from tidewind.ports.engine import DatabaseError, StoreFactory
-from tidewind.ports.store import ObjectDamaged, Store
+from tidewind.ports.store import ObjectDamaged, Store, StoreError
 
 Result = TypeVar("Result")
 TEXT_BYTES: Final = 1 << 20
@@ -97,6 +98,7 @@ class AddKeys:
 LoadTask = LoadChunk | LoadWhole | AddKeys | Check
 Outcome = int | Counted
 """Of a check what it counted; of any other task the bytes of rows that are there because of it."""
+LoadPool = Pool[LoadTask, Outcome]
 
 
 def chunk_item(number: int) -> str:
@@ -120,21 +122,29 @@ async def _serve(pipe: Connection) -> None:
         start: Start = await asyncio.to_thread(pipe.recv)
     except EOFError:
         return
-    async with start.open_store() as store:
-        worker = _Worker(start, store)
-        while True:
-            try:
-                task = await asyncio.to_thread(pipe.recv)
-            except (EOFError, OSError):
-                break
-            try:
-                outcome = await worker.do(task)
-            except Exception as error:
-                await asyncio.to_thread(worker.close)  # whatever was begun is rolled back
-                pipe.send(("failed", pack(error)))
-            else:
-                pipe.send(("done", outcome))
-        await asyncio.to_thread(worker.close)
+    try:
+        async with start.open_store() as store:
+            await _work(pipe, _Worker(start, store))
+    except StoreError as error:
+        with contextlib.suppress(EOFError, OSError):
+            await asyncio.to_thread(pipe.recv)
+            pipe.send(("failed", pack(error)))
+
+
+async def _work(pipe: Connection, worker: "_Worker") -> None:
+    while True:
+        try:
+            task = await asyncio.to_thread(pipe.recv)
+        except (EOFError, OSError):
+            break
+        try:
+            outcome = await worker.do(task)
+        except Exception as error:
+            await asyncio.to_thread(worker.close)  # whatever was begun is rolled back
+            pipe.send(("failed", pack(error)))
+        else:
+            pipe.send(("done", outcome))
+    await asyncio.to_thread(worker.close)
 
 
 class _Worker:
