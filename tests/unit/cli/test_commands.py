@@ -82,6 +82,7 @@ def test_enrolling_ends_when_the_cluster_is_listed(monkeypatch, capsys):
         return Statuses(SHOP if len(asked) > 2 else {})
 
     monkeypatch.setattr(tools.the_line, "statuses", statuses)
+    monkeypatch.setattr(cluster_commands, "LOOK_S", 0.01)
     assert execute(ENROLL, tools) == 0
     assert len(asked) == 3
     assert "taken shop up" not in capsys.readouterr().err

@@ -21,6 +21,7 @@ from tidewind.ports.bus import BusUnavailable
 app = typer.Typer(help="Which databases are protected.", no_args_is_help=True)
 
 LISTED_S = 30.0
+LOOK_S = 1.0
 
 ClusterArgument = Annotated[str, typer.Argument(help="The cluster's id.", metavar="CLUSTER")]
 EndpointOption = Annotated[
@@ -218,7 +219,7 @@ async def _until_listed(session: Session, cluster: str) -> None:
             while True:
                 if (await session.statuses()).one("cluster", cluster) is not None:
                     return
-                await asyncio.sleep(1)
+                await asyncio.sleep(LOOK_S)
     except (TimeoutError, BusUnavailable):
         said = f" ! the scheduler has not taken {cluster} up yet; tidewind cluster list shows it when it has"
         session.screen.say(said, "yellow")
