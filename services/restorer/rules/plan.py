@@ -20,6 +20,10 @@ LISTED_ACCOUNTS = 200
 
 Fate = Literal["replaced", "disappears", "returns"]
 
+_LATER_END_OF_TIME = (11, 5)
+"""From this release on MariaDB's present rows end in 2106, where they ended in 2038 before: a row_end of 2038 is past."""
+_LISTED_BLOCKERS = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Assumptions:
@@ -259,6 +263,13 @@ def _snapshot_blockers(entry: RegistryEntry, manifest: Manifest, target: TargetS
             f"the server runs {target.facts.version}, older than {manifest.engine_version} of the backup"
             " → upgrade the server",
         )
+    if _release(manifest.engine_version) < _LATER_END_OF_TIME <= _release(target.facts.version):
+        return tuple(
+            f"{table.schema_name}.{table.name} is system-versioned, and its present rows, as {manifest.engine_version} "
+            f"wrote them, would be history on {target.facts.version} → restore on a server older than 11.5"
+            for table in manifest.tables
+            if manifest.engine == "mariadb" and table.attributes.get("versioned")
+        )[:_LISTED_BLOCKERS]
     return ()
 
 

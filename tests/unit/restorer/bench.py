@@ -34,7 +34,7 @@ def entry(**more):
     return RegistryEntry.model_validate(values | more)
 
 
-def table(name, rows=10, row_bytes=1000, schema="shop"):
+def table(name, rows=10, row_bytes=1000, schema="shop", **more):
     return Table(
         schema_name=schema,
         name=name,
@@ -44,6 +44,7 @@ def table(name, rows=10, row_bytes=1000, schema="shop"):
         chunks=(),
         rows=rows,
         row_bytes=row_bytes,
+        **more,
     )
 
 
