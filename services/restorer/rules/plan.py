@@ -21,7 +21,7 @@ LISTED_ACCOUNTS = 200
 Fate = Literal["replaced", "disappears", "returns"]
 
 _LATER_END_OF_TIME = (11, 5)
-"""From this release on MariaDB's present rows end in 2106, where they ended in 2038 before: a row_end of 2038 is past."""
+"""From this release on MariaDB's present rows end in 2106; before, they ended in 2038, which is the past of history."""
 _LISTED_BLOCKERS = 20
 
 
