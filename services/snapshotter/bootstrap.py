@@ -15,7 +15,6 @@ from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
 from tidewind.runtime.metrics import follow_consumer
 from tidewind.runtime.service import JobService
 from tidewind.runtime.settings import RegionSettings
-from tidewind.runtime.workers import prepare_workers
 
 NAME = "snapshotter"
 
@@ -30,7 +29,6 @@ async def serve() -> int:
 
 async def _assemble(platform: Platform) -> None:
     settings = SnapshotterSettings()
-    await prepare_workers(("tidewind.engines.mariadb.worker", *platform.store_modules))
     service = JobService(
         NAME,
         platform.service.instance,

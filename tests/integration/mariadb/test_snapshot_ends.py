@@ -142,7 +142,7 @@ async def test_the_whole_process_is_killed(source: Any, tmp_path: Path) -> None:
     await until(lambda: bool(reads(watching)))
     children = _descendants(process.pid or 0)
     watching.close()
-    assert len(children) >= 3  # the helper, and two readers made by it
+    assert len(children) >= 2
     os.kill(process.pid or 0, signal.SIGKILL)
     await asyncio.to_thread(process.join)
     await nothing_left(source, children)

@@ -7,9 +7,10 @@ late.
 
 import asyncio
 import contextlib
+import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import SpawnProcess
 from typing import Final
 
 from tidewind.engines.mariadb.connection import Access, end_connection
@@ -27,7 +28,6 @@ from tidewind.engines.mariadb.messages import (
 from tidewind.engines.mariadb.worker import run_reader
 from tidewind.ports.engine import DatabaseError, StoreFactory
 from tidewind.ports.store import StoreError, StoreUnavailable
-from tidewind.runtime.workers import WORKERS, start_worker
 
 START_SECONDS: Final = 60.0
 JOIN_SECONDS: Final = 5.0
@@ -39,7 +39,7 @@ Advance = Callable[[int, int], None]
 class Reader:
     """One reader process. One request at a time."""
 
-    def __init__(self, process: BaseProcess, pipe: Connection, access: Access, advance: Advance) -> None:
+    def __init__(self, process: SpawnProcess, pipe: Connection, access: Access, advance: Advance) -> None:
         self._process = process
         self._pipe = pipe
         self._access = access
@@ -97,7 +97,7 @@ class Reader:
             await end_connection(self._access, self.connection_id)
 
 
-def _ended(process: BaseProcess) -> DatabaseError:
+def _ended(process: SpawnProcess) -> DatabaseError:
     return DatabaseError(
         "snapshot-inconsistent",
         f"a reader process ended by itself (exit code {process.exitcode}); its snapshot is gone",
@@ -165,9 +165,11 @@ class ReaderPool:
         await self.close()
 
     async def _start(self, settings: ReaderSettings) -> Reader:
-        ours, theirs = WORKERS.Pipe()
-        process = WORKERS.Process(target=run_reader, args=(theirs, settings), name="tidewind-reader", daemon=True)
-        await start_worker(process)
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=run_reader, args=(theirs, settings), name="tidewind-reader", daemon=True)
+        # In this thread: a process asks the kernel to end with the thread that made it.
+        process.start()
         theirs.close()
         return Reader(process, ours, self._access, self._advance)
 
