@@ -1,5 +1,5 @@
-"""Worker processes of a restore: forked from one helper process that has imported what they need, so that each begins within
-milliseconds and shares the memory of what was imported.
+"""Worker processes of a restore: forked from one helper process that has imported what they need, so that each begins
+within milliseconds and shares the memory of what was imported.
 
 The helper is started once per service and ends with it. It holds no connection and no thread, and of secrets only what
 the service's environment holds; a worker is given everything else over its pipe. A service that is killed leaves the
