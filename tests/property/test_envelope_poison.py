@@ -58,7 +58,7 @@ def test_the_sender_can_be_answered_wherever_the_id_could_be_read():
     value=st.none() | st.binary(max_size=300),
     given_headers=st.lists(st.tuples(_NAMES | st.text(max_size=8), st.none() | st.binary(max_size=30)), max_size=12),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_arbitrary_bytes(key, value, given_headers):
     try:
         found: Message | Poison = decode(key, value, given_headers)
@@ -68,7 +68,7 @@ def test_arbitrary_bytes(key, value, given_headers):
 
 
 @given(position=st.integers(0, len(GOOD_VALUE) - 1), byte=st.integers(0, 255))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_one_wrong_byte_in_a_good_body(position, byte):
     value = bytearray(GOOD_VALUE)
     value[position] = byte
@@ -80,7 +80,7 @@ def test_one_wrong_byte_in_a_good_body(position, byte):
 
 
 @given(data=st.dictionaries(st.text(max_size=5), _JSON, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_what_is_let_through_can_be_sent_again_unchanged(data):
     value = json.dumps(data).encode()
     try:

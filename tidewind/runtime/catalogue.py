@@ -6,6 +6,7 @@ from tidewind.domain import keys
 from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.records import BackupOutcome, Pin, Timeline, Tombstone, Verification, parse
 from tidewind.ports.store import ObjectDamaged, ObjectMissing, Store
+from tidewind.runtime.ledger import Ledger
 
 
 class Catalogue:
@@ -100,3 +101,8 @@ class Catalogue:
 
 def _newer(one: Verification | None, other: Verification) -> Verification:
     return other if one is None or other.verified_at >= one.verified_at else one
+
+
+async def pins_in_force(catalogue: Catalogue, ledger: Ledger, cluster: str) -> list[Pin]:
+    """Those whose job has not ended. Raises StoreError."""
+    return [pin for pin in await catalogue.pins(cluster) if not await ledger.ended(cluster, pin.job_id)]

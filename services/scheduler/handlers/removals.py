@@ -10,7 +10,7 @@ from services.scheduler.handlers.speaker import Speaker
 from services.scheduler.rules.emission import removal_work
 from tidewind.domain.records import RegistryEntry
 from tidewind.domain.retention import RetentionSettings, from_catalogue, plan_retention
-from tidewind.runtime.catalogue import Catalogue
+from tidewind.runtime.catalogue import Catalogue, pins_in_force
 from tidewind.runtime.ledger import Ledger
 
 
@@ -39,11 +39,8 @@ class RemovalKeeper:
         return len(entries)
 
     async def _in_use(self, cluster: str) -> frozenset[str]:
-        read: set[str] = set()
-        for pin in await self._catalogue.pins(cluster):
-            if not await self._ledger.ended(cluster, pin.job_id):
-                read.update(pin.backups)
-        return frozenset(read)
+        pins = await pins_in_force(self._catalogue, self._ledger, cluster)
+        return frozenset(backup for pin in pins for backup in pin.backups)
 
 
 def retention_settings(

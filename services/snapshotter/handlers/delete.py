@@ -20,9 +20,10 @@ from services.snapshotter.rules.deletes import clocks_agree, refuse_delete, wind
 from tidewind.domain import keys
 from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.problems import Refused, problem, refused
-from tidewind.domain.records import Pin, Tombstone
+from tidewind.domain.records import Tombstone
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
 from tidewind.ports.store import StoreUnavailable
+from tidewind.runtime.catalogue import pins_in_force
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.ledger import Ledger
 
@@ -51,7 +52,8 @@ class DeleteBackup:
         if entry is None and await self._tools.catalogue.tombstone(cluster, command.backup_id) is not None:
             return Reject(problem=problem("backup-deleted", f"{command.backup_id} was deleted"))
         others = await self._tools.catalogue.backups(cluster)
-        refusal = refuse_delete(command, entry, others, await self._pins_in_force(cluster))
+        pins = await pins_in_force(self._tools.catalogue, self._ledger, cluster)
+        refusal = refuse_delete(command, entry, others, pins)
         if refusal is not None:
             return Reject(problem=refusal)
         assert entry is not None
@@ -122,13 +124,9 @@ class DeleteBackup:
         the first object was removed: from then on it goes forward, or a half-deleted backup would count as whole."""
         tools = self._tools
         refusal = clocks_agree(tools.clock.now(), await tools.store.now())
-        for pin in await self._pins_in_force(cluster):
+        for pin in await pins_in_force(tools.catalogue, self._ledger, cluster):
             if backup in pin.backups:
                 refusal = problem("backup-in-use", f"The restore of job {pin.job_id} reads {backup}")
         if refusal is not None:
             await tools.store.delete([keys.tombstone(cluster, backup)])
             raise Refused(refusal)
-
-    async def _pins_in_force(self, cluster: str) -> list[Pin]:
-        pins = await self._tools.catalogue.pins(cluster)
-        return [pin for pin in pins if not await self._ledger.ended(cluster, pin.job_id)]

@@ -23,6 +23,7 @@ from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.records import Accepted, BackupOutcome, RegistryEntry, Tombstone, parse
 from tidewind.ports.bus import BusError, Publisher
 from tidewind.ports.store import ObjectMissing, StoreError
+from tidewind.runtime.catalogue import pins_in_force
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.operations import operations_of
 from tidewind.runtime.outbox import Composer
@@ -179,11 +180,11 @@ class Sweeper:
         if standing is None or standing.job_id != mark.job_id:
             return False
         # After the tombstone: a restore whose pin comes later finds it.
-        readers = [pin for pin in await self._tools.catalogue.pins(cluster) if entry.backup_id in pin.backups]
+        pins = await pins_in_force(self._tools.catalogue, self._ledger, cluster)
         leave = may_finish_delete(
             ended=ended,
             begun=REMOVING_NOTE in await self._ledger.notes(cluster, mark.job_id),
-            pinned=any([not await self._ledger.ended(cluster, pin.job_id) for pin in readers]),
+            pinned=any(entry.backup_id in pin.backups for pin in pins),
             marked_at=mark.marked_at,
             now=self._tools.clock.now(),
         )

@@ -23,6 +23,7 @@ from services.restorer.handlers.request import RequestRestore
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.handlers.undo import UndoRestore
 from services.restorer.settings import RestorerSettings
+from tests import oracle
 from tests.integration.mariadb.snapshot_support import Reports, address_of, client, run, sealed_store
 from tidewind.domain import ids, keys
 from tidewind.domain.manifest import Manifest
@@ -105,6 +106,14 @@ class Lab:
     publisher: Remembering
     composer: Composer
     kinds: dict[str, JobKind] = field(default_factory=dict)
+
+    async def content(self) -> oracle.Content:
+        """What the server holds, as the independent reader sees it."""
+        connection = await self.server.connect()
+        try:
+            return await oracle.content(connection, spared_accounts=(SERVICE_LOGIN.user,))
+        finally:
+            connection.close()
 
     async def enroll(self, *, replicas: str = "none") -> RegistryEntry:
         control_facts = await self.tools.engines["mariadb"].survey(address_of(self.server), SERVICE_LOGIN)

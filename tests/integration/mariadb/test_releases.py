@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests import oracle
 from tests.integration.mariadb.restore_data import OOPS, SEED
 from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, Lab, lab_on
 from tests.integration.mariadb.snapshot_support import client, run
@@ -28,31 +27,23 @@ async def lab_of(
         yield lab
 
 
-async def content(lab: Lab) -> oracle.Content:
-    connection = await lab.server.connect()
-    try:
-        return await oracle.content(connection, spared_accounts=(SERVICE_LOGIN.user,))
-    finally:
-        connection.close()
-
-
 @pytest.mark.parametrize("release", ["11.4", "11.8"])
 async def test_a_restore_and_its_undo(
     release: str, mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with lab_of(release, mariadb_factory, tmp_path, monkeypatch) as lab:
         lab.sql(*SEED)
-        then = await content(lab)
+        then = await lab.content()
         backup = await lab.backup()
         lab.sql(*OOPS)
-        now = await content(lab)
+        now = await lab.content()
         assert now.differences(then)
         ending = await lab.restore(backup)
         assert ending.event == "tidewind.restore.completed.v1", ending
-        assert then.differences(await content(lab)) == []
+        assert then.differences(await lab.content()) == []
         undone = await lab.undo(ending.body.restore_id)
         assert undone.event == "tidewind.restore.completed.v1", undone
-        assert now.differences(await content(lab)) == []
+        assert now.differences(await lab.content()) == []
 
 
 async def test_the_oldest_release_is_backed_up_and_a_restore_is_refused_with_the_way_on(
@@ -64,10 +55,10 @@ async def test_the_oldest_release_is_backed_up_and_a_restore_is_refused_with_the
         connection = client(lab.server)
         run(connection, "DELETE FROM shop.t")
         connection.close()
-        before = await content(lab)
+        before = await lab.content()
         refused = await lab.decide("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
         assert isinstance(refused, Reject)
         assert refused.problem.type == PREFIX + "restore-blocked"
         assert "older than 10.6" in str(refused.problem.detail)
         assert "Upgrade the server" in str(refused.problem.detail)
-        assert before.differences(await content(lab)) == []
+        assert before.differences(await lab.content()) == []

@@ -6,8 +6,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from tests import oracle
-from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, Lab, lab_on
+from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, lab_on
 from tests.integration.mariadb.snapshot_support import address_of
 from tidewind.domain.problems import PREFIX
 from tidewind.embedded.processes import free_port
@@ -30,14 +29,6 @@ def _login(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
 
 
-async def content(lab: Lab) -> oracle.Content:
-    connection = await lab.server.connect()
-    try:
-        return await oracle.content(connection, spared_accounts=(SERVICE_LOGIN.user,))
-    finally:
-        connection.close()
-
-
 async def test_a_disk_that_is_full_during_the_load_gives_the_old_data_back(
     mariadb_factory: Any, tmp_path: Path
 ) -> None:
@@ -49,7 +40,7 @@ async def test_a_disk_that_is_full_during_the_load_gives_the_old_data_back(
         lab.sql(*(statement.format(rows=3000) for statement in SHOP))
         backup = await lab.backup()
         lab.sql("DELETE FROM shop.goods WHERE id = 7", "UPDATE shop.goods SET text = 'now' WHERE id = 8")
-        now = await content(lab)
+        now = await lab.content()
         ending = await lab.restore(backup)
         assert ending.event == "tidewind.restore.failed.v1", ending
         assert ending.body.returned
@@ -57,7 +48,7 @@ async def test_a_disk_that_is_full_during_the_load_gives_the_old_data_back(
         assert "no space left on the server" in ending.body.problem.detail
         assert "is full" in ending.body.problem.detail
         assert "Free space" in ending.body.problem.next_step
-        assert now.differences(await content(lab)) == []
+        assert now.differences(await lab.content()) == []
         lab.sql("INSERT INTO shop.goods VALUES (7, 'it goes on')")
 
 
@@ -103,13 +94,13 @@ async def test_anonymous_accounts_of_the_backup_never_lock_the_service_out(
         lab.sql(*(statement.format(rows=3) for statement in SHOP), *make, "CREATE USER ''@'localhost'")
         backup = await lab.backup()
         lab.sql("DROP USER ''@'localhost'", f"DROP USER {local}")
-        now = await content(lab)
+        now = await lab.content()
         ending = await lab.restore(backup)
         assert ending.event == "tidewind.restore.failed.v1", ending
         assert ending.body.returned
         assert ending.body.problem.type == PREFIX + "restore-blocked"
         assert f"Create `{SERVICE_LOGIN.user}`@`localhost`" in ending.body.problem.next_step
-        assert now.differences(await content(lab)) == []
+        assert now.differences(await lab.content()) == []
 
         lab.sql(*make)
         ending = await lab.restore(backup)

@@ -35,17 +35,17 @@ def entry(**more):
 
 
 def table(name, rows=10, row_bytes=1000, schema="shop", **more):
-    return Table(
-        schema_name=schema,
-        name=name,
-        engine="InnoDB",
-        create=f"CREATE TABLE `{name}` (\n  `id` int(11) NOT NULL\n) ENGINE=InnoDB",
-        columns=(),
-        chunks=(),
-        rows=rows,
-        row_bytes=row_bytes,
-        **more,
-    )
+    values = {
+        "schema_name": schema,
+        "name": name,
+        "engine": "InnoDB",
+        "create": f"CREATE TABLE `{name}` (\n  `id` int(11) NOT NULL\n) ENGINE=InnoDB",
+        "columns": (),
+        "chunks": (),
+        "rows": rows,
+        "row_bytes": row_bytes,
+    }
+    return Table(**values | more)
 
 
 def manifest(tables=(), **more):

@@ -11,8 +11,9 @@ from typing import Any
 from schemas.base import Fact
 from schemas.status import Status
 from services.snapshotter.handlers.run import SnapshotTools
+from services.snapshotter.handlers.sweep import Sweeper
 from services.snapshotter.settings import SnapshotterSettings
-from tests.fakes import ManualClock, until
+from tests.fakes import ManualClock, RecordingPublisher, SharedView, until
 from tidewind.domain import keys
 from tidewind.domain.ids import job_id
 from tidewind.domain.manifest import Chunk
@@ -30,6 +31,7 @@ from tidewind.ports.jobs import Ending, JobKind, OperationKind
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.clock import SystemRandomness
 from tidewind.runtime.ledger import Ledger
+from tidewind.runtime.outbox import Composer
 from tidewind.runtime.registry import Registry
 from tidewind.store.directory import DirectoryStore
 from tidewind.store.keyring import Keyring
@@ -206,3 +208,10 @@ class Bench:
 
     async def keys(self, prefix: str = "") -> list[str]:
         return [found.key async for found in self.store.list(prefix)]
+
+
+def sweeper(bench: Bench) -> Sweeper:
+    """Of all clusters, with a bus of its own."""
+    publisher = RecordingPublisher()
+    composer = Composer("/tests", bench.clock, SharedView(publisher))
+    return Sweeper(bench.tools, bench.ledger, publisher, composer, lambda _: True)

@@ -11,14 +11,13 @@ import pytest
 
 from schemas.envelope import Message
 from schemas.topics import Topic
-from services.snapshotter.handlers.sweep import REMEMBER_DELETED, REMEMBER_JOBS, Sweeper
-from tests.fakes import RecordingPublisher, SharedView
-from tests.unit.snapshotter.bench import CLUSTER, Bench
+from services.snapshotter.handlers.sweep import REMEMBER_DELETED, REMEMBER_JOBS
+from tests.fakes import RecordingPublisher
+from tests.unit.snapshotter.bench import CLUSTER, Bench, sweeper
 from tidewind.domain import keys
 from tidewind.domain.records import Tombstone
 from tidewind.ports.store import ObjectInfo, StoreRefused
 from tidewind.runtime.operations import OperationLock
-from tidewind.runtime.outbox import Composer
 
 DELETE = "tidewind.backup.delete.v1"
 DAY = timedelta(days=1)
@@ -29,12 +28,6 @@ async def bench(tmp_path: Path) -> Bench:
     made = Bench(tmp_path / "store")
     await made.enroll()
     return made
-
-
-def sweeper(bench: Bench) -> Sweeper:
-    publisher = RecordingPublisher()
-    composer = Composer("/tests", bench.clock, SharedView(publisher))
-    return Sweeper(bench.tools, bench.ledger, publisher, composer, lambda _: True)
 
 
 async def deleted_long_ago(bench: Bench, cluster: str) -> str:

@@ -11,16 +11,13 @@ import pytest
 from schemas.events import BackupCompleted, BackupFailed
 from services.snapshotter.handlers.delete import REMOVING_NOTE, DeleteBackup
 from services.snapshotter.handlers.run import RunBackup
-from services.snapshotter.handlers.sweep import Sweeper
 from services.snapshotter.rules.leftovers import GRACE, Unfinished, may_finish_delete, may_settle
-from tests.fakes import RecordingPublisher, SharedView
-from tests.unit.snapshotter.bench import CLUSTER, NOW, Bench, JobInHand
+from tests.unit.snapshotter.bench import CLUSTER, NOW, Bench, JobInHand, sweeper
 from tidewind.domain import keys
 from tidewind.domain.ids import backup_id
 from tidewind.domain.problems import problem
 from tidewind.domain.records import EpochClaim, Pin, Terminal, Tombstone
 from tidewind.ports.store import StoreRefused
-from tidewind.runtime.outbox import Composer
 
 RUN = "tidewind.backup.run.v1"
 DELETE = "tidewind.backup.delete.v1"
@@ -38,12 +35,6 @@ async def bench(tmp_path: Path) -> Bench:
     made = Bench(tmp_path / "store")
     await made.enroll()
     return made
-
-
-def sweeper(bench: Bench) -> Sweeper:
-    publisher = RecordingPublisher()
-    composer = Composer("/tests", bench.clock, SharedView(publisher))
-    return Sweeper(bench.tools, bench.ledger, publisher, composer, lambda _: True)
 
 
 async def ended(bench: Bench, context: JobInHand, *, ago: timedelta = LONG_AGO, epoch: int = 1) -> None:

@@ -18,9 +18,6 @@ WARNING_ILL_FORMED: Final = 1366
 """Warning of LOAD DATA: bytes that are not well formed in the column's character set were replaced by '?'. The chunk
 must be taken back and its rows written as `illformed` does."""
 
-TRANSACTIONAL: Final = frozenset({"innodb"})
-"""Engines, in lower case, whose rows come and go with a transaction."""
-
 WARNING_ERROR_VALUE: Final = 1265
 """Warning of LOAD DATA that is expected of an ENUM holding its error value ''; of any other column it is a failure."""
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tidewind.domain.manifest import Chunk, Manifest, Table
-from tidewind.engines.mariadb.loading import TRANSACTIONAL, load_settings, load_statement
+from tidewind.engines.mariadb.catalogue import TRANSACTIONAL
+from tidewind.engines.mariadb.loading import load_settings, load_statement
 from tidewind.engines.mariadb.quoting import quote_name, quote_table
 from tidewind.engines.mariadb.restore import create_table
 from tidewind.engines.mariadb.restore.checker import Check, Counted, check_of
@@ -71,8 +72,7 @@ async def load(link: Link, manifest: Manifest, pool: LoadPool, report: Report) -
     async def finished(task: LoadTask, outcome: Outcome) -> Sequence[LoadTask]:
         nonlocal loaded, compared
         if isinstance(outcome, Counted):
-            table = filling[task.table].table
-            compare(table, [chunks[number] for number in table.chunks], outcome)
+            compare(filling[task.table].table, chunks, outcome)
             compared += outcome.row_bytes
         else:
             loaded += outcome
@@ -100,7 +100,7 @@ def order(manifest: Manifest, filling: dict[str, _Filling]) -> list[LoadTask]:
 
 def keys_for_later(table: Table, definition: Definition) -> tuple[str, ...]:
     """The keys to add when the rows are in; none where AUTO_INCREMENT needs one of them, or where it does not pay."""
-    if table.rows < KEYS_LATER_ROWS or table.engine.lower() not in TRANSACTIONAL:
+    if table.rows < KEYS_LATER_ROWS or table.engine not in TRANSACTIONAL:
         return ()
     counter = definition.auto_increment_column
     if counter is not None and not definition.leads_a_kept_key(counter):
@@ -110,7 +110,7 @@ def keys_for_later(table: Table, definition: Definition) -> tuple[str, ...]:
 
 def _tasks_of(table: Table, where: str, chunks: Sequence[Chunk]) -> list[LoadTask]:
     parts = tuple(_rows(table, chunk) for chunk in chunks)
-    if table.engine.lower() in TRANSACTIONAL:
+    if table.engine in TRANSACTIONAL:
         return [LoadChunk(table=where, rows=part) for part in parts]
     item = table_item(table.chunks) if parts else ""
     return [LoadWhole(table=where, empty=f"TRUNCATE TABLE {where}", item=item, parts=parts)] if parts else []

@@ -12,8 +12,7 @@ from ipaddress import ip_address, ip_network
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _LONGEST = 255
 _MOST_WILDCARDS = 31
-_TOKEN = re.compile(r"\\?.", re.DOTALL)
-_TOKENS = re.compile(r"%+|\\.|.", re.DOTALL)
+_TOKEN = re.compile(r"%+|\\.|.", re.DOTALL)
 _WILD = {"%": ".*", "_": "."}
 _OF_ADDRESSES = re.compile(r"[0-9a-fA-F.:%_/]*")
 
@@ -36,7 +35,7 @@ def _breadth(host: str) -> tuple[int, int, int, int, int]:
     """Sorts hosts as the server does, the most exact first: by how many characters a pattern leaves open, and only then
     by where its first wildcard stands (`get_magic_sort` of sql_acl.cc). All hosts without wildcards are equal."""
     literal = ones = runs = first = 0
-    for part in _TOKENS.findall(host):
+    for part in _TOKEN.findall(host):
         if part[0] in "%_" and ones == runs == 0:
             first = literal
         if part[0] == "%":
@@ -71,8 +70,8 @@ def _matches(host: str, one: str) -> bool:
 
 def _as_regex(token: re.Match[str]) -> str:
     text = token.group()
-    if text in _WILD:
-        return _WILD[text]
+    if text[0] in _WILD:
+        return _WILD[text[0]]
     return re.escape(text[1:] if len(text) > 1 else text)
 
 

@@ -7,10 +7,10 @@ where the server is of the version that printed them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tidewind.domain.manifest import Chunk, Manifest, Table
-from tidewind.engines.mariadb.loading import TRANSACTIONAL
+from tidewind.engines.mariadb.catalogue import TRANSACTIONAL
 from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literal
 from tidewind.engines.mariadb.restore import create_table
 from tidewind.engines.mariadb.restore.checker import Counted, check_of
@@ -47,18 +47,24 @@ async def _require_progress(link: Link, manifest: Manifest, restore_id: str) -> 
     found = await link.rows(
         f"SELECT item, rows_done FROM {path(PROGRESS)} WHERE restore_id = {text_literal(restore_id)}"
     )
-    present = {str(item): int(rows) for item, rows in found}
+    lost = lost_since_loading(manifest, {str(item): int(rows) for item, rows in found})
+    if lost is not None:
+        raise DatabaseError("restore-verification-failed", lost)
+
+
+def lost_since_loading(manifest: Manifest, progress: Mapping[str, int]) -> str | None:
+    """What was loaded and has no progress row of its size any more, in words. `progress`: rows by item."""
     rows_of = {chunk.number: chunk.rows for chunk in manifest.chunks}
     for table in manifest.tables:
-        if table.engine.lower() in TRANSACTIONAL:
+        if table.engine in TRANSACTIONAL:
             wanted = {chunk_item(number): rows_of[number] for number in table.chunks}
         else:
             wanted = {table_item(table.chunks): table.rows} if table.chunks else {}
         for item, rows in wanted.items():
-            if present.get(item) != rows:
+            if progress.get(item) != rows:
                 where = quote_table(table.schema_name, table.name)
-                what = f"table {where}: the server has lost {item} of {rows} rows since it was loaded"
-                raise DatabaseError("restore-verification-failed", what)
+                return f"table {where}: the server has lost {item} of {rows} rows since it was loaded"
+    return None
 
 
 async def _require_readable(link: Link, manifest: Manifest) -> None:
@@ -79,13 +85,13 @@ async def _read_again(manifest: Manifest, pool: LoadPool) -> None:
     again = {
         quote_table(table.schema_name, table.name): table
         for table in manifest.tables
-        if table.engine.lower() not in TRANSACTIONAL
+        if table.engine not in TRANSACTIONAL
     }
 
     async def compared(task: LoadTask, outcome: Outcome) -> Sequence[LoadTask]:
         table = again[task.table]
         assert isinstance(outcome, Counted)
-        compare(table, [chunks[number] for number in table.chunks], outcome)
+        compare(table, chunks, outcome)
         return ()
 
     await pool.run([check_of(where, table) for where, table in again.items()], compared)
@@ -102,11 +108,12 @@ async def moved(link: Link, kept: Definitions) -> Loaded:
     return Loaded(tables=len(kept.tables), rows=0, row_bytes=0)
 
 
-def compare(table: Table, chunks: Sequence[Chunk], counted: Counted) -> None:
-    """Raises DatabaseError if the table does not hold the rows of its chunks."""
-    rows = sum(chunk.rows for chunk in chunks)
-    sums = [int(chunk.checksum, 16) for chunk in chunks if chunk.checksum is not None]
-    checksum = sum(sums) & _MASK if len(sums) == len(chunks) else counted.checksum
+def compare(table: Table, chunks: Mapping[int, Chunk], counted: Counted) -> None:
+    """Raises DatabaseError if the table does not hold the rows of its chunks; `chunks` are the backup's, by number."""
+    own = [chunks[number] for number in table.chunks]
+    rows = sum(chunk.rows for chunk in own)
+    sums = [int(chunk.checksum, 16) for chunk in own if chunk.checksum is not None]
+    checksum = sum(sums) & _MASK if len(sums) == len(own) else counted.checksum
     if (counted.rows, counted.checksum) != (rows, checksum):
         what = f"{counted.rows} rows instead of {rows}" if counted.rows != rows else f"{rows} rows that differ"
         where = quote_table(table.schema_name, table.name)

@@ -8,10 +8,10 @@ row exists is left alone, so a task may be given again.
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import IO, Any, Final, TypeVar, cast
+from typing import IO, Final, cast
 
 import zstandard
 
@@ -30,7 +30,6 @@ from tidewind.engines.mariadb.restore.transfer import load_data
 from tidewind.ports.engine import DatabaseError, StoreFactory
 from tidewind.ports.store import ObjectDamaged, Store, StoreError
 
-Result = TypeVar("Result")
 TEXT_BYTES: Final = 1 << 20
 SAFER: Final = {"unique_checks": "1"}
 """With unique_checks off, MariaDB fills an empty table by a path that lost rows before 10.11.11 (MDEV-34703)."""
@@ -157,9 +156,6 @@ class _Worker:
         self._settings: Mapping[str, str] = {}
         self._writer: IllFormedWriter | None = None
 
-    async def _blocking(self, call: Callable[..., Result], *arguments: Any) -> Result:
-        return await asyncio.to_thread(call, *arguments)
-
     async def do(self, task: LoadTask) -> Outcome:
         if isinstance(task, LoadChunk):
             return await self._chunk(task.rows)
@@ -195,41 +191,41 @@ class _Worker:
             await asyncio.to_thread(self.close)
 
     async def _chunk(self, rows: Rows) -> int:
-        if not await self._blocking(self._is_done, rows.item):
-            await self._blocking(self._settle, rows.settings)
-            await self._blocking(self._query, "START TRANSACTION")
+        if not await asyncio.to_thread(self._is_done, rows.item):
+            await asyncio.to_thread(self._settle, rows.settings)
+            await asyncio.to_thread(self._query, "START TRANSACTION")
             aside = await self._send(rows, frozenset())
             if aside:
-                await self._blocking(self._query, "ROLLBACK")
+                await asyncio.to_thread(self._query, "ROLLBACK")
                 await self._again(rows, aside)
-            await self._blocking(self._note, rows.item, rows.rows)
-            await self._blocking(self._query, "COMMIT")
-            await self._blocking(self._forget_writer)
+            await asyncio.to_thread(self._note, rows.item, rows.rows)
+            await asyncio.to_thread(self._query, "COMMIT")
+            await asyncio.to_thread(self._forget_writer)
         return rows.row_bytes
 
     async def _again(self, rows: Rows, ill_formed: frozenset[int]) -> None:
         """In a new transaction, the rows LOAD DATA takes as they are, then one by one those it would change."""
-        await self._blocking(self._prepare_writer, rows)
-        await self._blocking(self._query, "START TRANSACTION")
+        await asyncio.to_thread(self._prepare_writer, rows)
+        await asyncio.to_thread(self._query, "START TRANSACTION")
         await self._send(rows, ill_formed)
 
     async def _whole(self, task: LoadWhole) -> int:
         """Rows that LOAD DATA would change are known only after it did, so a table may be begun anew for each part."""
-        if not task.item or not await self._blocking(self._is_done, task.item):
+        if not task.item or not await asyncio.to_thread(self._is_done, task.item):
             known: dict[str, frozenset[int]] = {}
             while not await self._fill(task, known):
                 pass
             if task.item:
-                await self._blocking(self._note, task.item, sum(part.rows for part in task.parts))
+                await asyncio.to_thread(self._note, task.item, sum(part.rows for part in task.parts))
         return sum(part.row_bytes for part in task.parts)
 
     async def _fill(self, task: LoadWhole, known: dict[str, frozenset[int]]) -> bool:
-        await self._blocking(self._query, task.empty)
+        await asyncio.to_thread(self._query, task.empty)
         for part in task.parts:
             if part.key in known:
-                await self._blocking(self._prepare_writer, part)
+                await asyncio.to_thread(self._prepare_writer, part)
             aside = await self._send(part, known.get(part.key, frozenset()))
-            await self._blocking(self._forget_writer)
+            await asyncio.to_thread(self._forget_writer)
             if aside:
                 known[part.key] = aside
                 return False
@@ -240,7 +236,7 @@ class _Worker:
         because their text is not well formed: then what was loaded must be taken back.
 
         Raises StoreError, DatabaseError if the server did anything else to the rows than to take them."""
-        await self._blocking(self._settle, rows.settings)
+        await asyncio.to_thread(self._settle, rows.settings)
         found = await self._store.info(rows.key)
         if found is None or found.size != rows.size:
             size = "missing" if found is None else f"{found.size} bytes long"
@@ -250,16 +246,16 @@ class _Worker:
         text = _Unpacked(rows, source).pieces()
         pieces = without_rows(text, without, aside) if without else text
         try:
-            sent = await self._blocking(
+            sent = await asyncio.to_thread(
                 lambda: load_data(self._connection(), self._start.access, rows.statement, pieces)
             )
         finally:
             await source.close()
-        ill_formed, other = await self._blocking(self._judge_warnings, rows) if sent.warnings else (frozenset(), "")
+        ill_formed, other = await asyncio.to_thread(self._judge_warnings, rows) if sent.warnings else (frozenset(), "")
         if ill_formed and not without:
             return ill_formed
         for line in aside:
-            await self._blocking(self._written, line)
+            await asyncio.to_thread(self._written, line)
         if (sent.rows + len(aside), sent.skipped) != (rows.rows, 0) or other or ill_formed:
             raise DatabaseError(
                 "restore-verification-failed",
