@@ -198,13 +198,12 @@ class DirectoryStore:
 
     def _make_folder(self, folder: Path) -> None:
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir()
         except FileExistsError:
-            # It was there, and a delete that found it empty removed it before it could be looked at: to the caller it
-            # must not look as if the *object* existed.
-            if folder.exists():
+            # One look decides: a delete may remove the emptied folder, and another writer make it again, between two.
+            # If it is gone by now, the caller starts over; it must not look as if the *object* existed.
+            if not stat.S_ISDIR(folder.stat().st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder)) from None
 
     def _put(self, key: str, path: Path, data: bytes) -> StoredObject:
         draft = Draft(self._temporary())

@@ -1,11 +1,13 @@
 """What a restore finds lost between the load and the opening, and how a table is compared with its chunks."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tests.unit.restorer.bench import manifest, table
 from tidewind.domain.manifest import Chunk
 from tidewind.engines.mariadb.restore.checker import Counted
-from tidewind.engines.mariadb.restore.verify import compare, lost_since_loading
+from tidewind.engines.mariadb.restore.verify import compare, lost_since_loading, require_readable
 from tidewind.ports.engine import DatabaseError
 
 
@@ -57,3 +59,18 @@ def test_a_table_that_is_not_its_chunks_is_named(counted, words):
     compare(HELD.tables[0], chunks, Counted(rows=30, row_bytes=0, checksum=10))
     with pytest.raises(DatabaseError, match=words):
         compare(HELD.tables[0], chunks, counted)
+
+
+@pytest.mark.parametrize(
+    ("closed", "kind"), [(False, "restore-verification-failed"), (True, "database-failed")], ids=["missing", "gone"]
+)
+async def test_a_table_that_cannot_be_read_fails_the_verification_and_a_lost_connection_does_not(closed, kind):
+    async def rows(sql):
+        if "`log`" in sql:
+            raise DatabaseError("database-failed", "doesn't exist in engine")
+        return [(1,)]
+
+    link = SimpleNamespace(rows=rows, control=SimpleNamespace(closed=closed))
+    with pytest.raises(DatabaseError) as caught:
+        await require_readable(link, HELD)
+    assert caught.value.kind == kind

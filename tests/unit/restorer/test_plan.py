@@ -82,7 +82,10 @@ def test_an_older_server_blocks_and_another_patch_does_not():
 
 
 def test_a_versioned_table_does_not_cross_the_release_that_moved_the_end_of_time():
-    held = manifest((table("plain"), table("prices", attributes={"versioned": True})), engine_version="11.4.5")
+    held = manifest(
+        (table("plain", attributes={"versioned": False}), table("prices", attributes={"versioned": True})),
+        engine_version="11.4.5",
+    )
     later = target(facts=replace(target().facts, version="11.8.9"))
     (blocked,) = plans.of_snapshot(entry(), held, later, None, ASSUMED).blockers
     assert blocked.startswith("shop.prices is system-versioned")

@@ -31,7 +31,7 @@ _MASK = (1 << 64) - 1
 async def verify(link: Link, manifest: Manifest, restore_id: str, pool: LoadPool) -> Loaded:
     """What the load compared still stands. Raises DatabaseError (restore-verification-failed) naming what differs."""
     await _require_progress(link, manifest, restore_id)
-    await _require_readable(link, manifest)
+    await require_readable(link, manifest)
     await _read_again(manifest, pool)
     if (await server_facts(link.control)).version == manifest.engine_version:
         for table in manifest.tables:
@@ -67,7 +67,8 @@ def lost_since_loading(manifest: Manifest, progress: Mapping[str, int]) -> str |
     return None
 
 
-async def _require_readable(link: Link, manifest: Manifest) -> None:
+async def require_readable(link: Link, manifest: Manifest) -> None:
+    """Raises DatabaseError: restore-verification-failed for a table that cannot be read, unless the connection is gone."""
     for table in manifest.tables:
         where = quote_table(table.schema_name, table.name)
         try:
