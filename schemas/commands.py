@@ -161,6 +161,14 @@ class BackupVerify(Command):
     backup_id: BackupId
 
 
+class SegmentsDelete(Command):
+    """Sent by the scheduler: segments up to `through` are older than the window, and no kept base needs them."""
+
+    cluster_id: ClusterId
+    history: Annotated[str, Field(pattern=r"^hst_[0-9A-Z]{10}$")]
+    through: Annotated[int, Field(ge=1)]
+
+
 def _restore_target(mode: str, given: str) -> JsonDict:
     names = ("backup_id", "target_time", "target_position")
     fields: dict[str, JsonValue] = {name: {"type": "string" if name == given else "null"} for name in names}
@@ -176,7 +184,10 @@ _RESTORE_TARGETS: list[JsonValue] = [
 
 
 class RestoreRequest(Command):
-    """Put the cluster back, in place. Exactly one mode with the fields that belong to it."""
+    """Put the cluster back, in place. Exactly one mode with the fields that belong to it.
+
+    Up to and with `target_time`: the longest prefix of the log whose transactions were all committed by then. Up to and
+    with `target_position`; with `before` up to the transaction before it."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": _RESTORE_TARGETS})
 
@@ -185,6 +196,7 @@ class RestoreRequest(Command):
     backup_id: BackupId | None = None
     target_time: Instant | None = None
     target_position: Line | None = None
+    before: bool = False
     timeline: TimelineId | None = None
     dry_run: bool = False
     plan_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{6,64}$")] | None = None
@@ -230,6 +242,7 @@ COMMANDS: dict[str, type[Command]] = {
     "tidewind.backup.run.v1": BackupRun,
     "tidewind.backup.delete.v1": BackupDelete,
     "tidewind.backup.verify.v1": BackupVerify,
+    "tidewind.segments.delete.v1": SegmentsDelete,
     "tidewind.restore.request.v1": RestoreRequest,
     "tidewind.restore.undo.v1": RestoreUndo,
     "tidewind.restore.cancel.v1": RestoreCancel,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from schemas.base import BackupId, ClusterId, Fact, Instant, JobId, RestoreId, TimelineId
 from schemas.commands import BackupCause, BackupSetting, Engine, Replicas
 from schemas.replies import Problem
+from schemas.status import Interval
 
 
 class ClusterFact(Fact):
@@ -156,8 +157,21 @@ class RestoreGated(JobFact):
     open_by_hand: tuple[str, ...]
 
 
+class RestorePoint(Fact):
+    """The point a restore led to. Everything up to and with `last_kept` is there, `first_undone` and what followed is
+    not; None where there is no such transaction. `precision` says what the times are worth."""
+
+    target_time: Instant | None = None
+    last_kept: str | None = None
+    last_kept_at: Instant | None = None
+    first_undone: str | None = None
+    first_undone_at: Instant | None = None
+    precision: Literal["clock", "stamps"] = "clock"
+
+
 class RestoreCompleted(JobFact):
     restore_id: RestoreId
+    point: RestorePoint | None = None
     mode: Literal["snapshot", "point_in_time", "undo"]
     backup_id: BackupId | None = None
     timeline: TimelineId
@@ -200,6 +214,55 @@ class SafeguardExpired(ClusterFact):
     freed_tables: int
 
 
+class CaptureStarted(ClusterFact):
+    """The log is being captured. `cause` says why a history began; None if one goes on."""
+
+    history: str
+    position: str
+    cause: str | None = None
+    detail: str = ""
+
+
+class CaptureStopped(ClusterFact):
+    """The log cannot be captured for now; `problem.next_step` is what mends it."""
+
+    problem: Problem
+
+
+class CaptureGap(ClusterFact):
+    """Nothing between the two instants can be restored. A new base is taken by itself."""
+
+    start: Instant
+    end: Instant
+    start_position: str
+    end_position: str
+    cause: str
+    detail: str = ""
+
+
+class CaptureHeadroomLow(ClusterFact):
+    """The server will purge, in so many seconds, what has not been captured: the alarm before a gap."""
+
+    headroom_s: float
+    position: str
+    detail: str
+
+
+class WindowChanged(ClusterFact):
+    """An interval appeared, vanished or began elsewhere; that its end moves on is said by the status alone."""
+
+    intervals: tuple[Interval, ...]
+    detail: str
+
+
+class LogRemoved(JobFact):
+    """Segments older than the window, no restore needs any more."""
+
+    history: str
+    segments: int
+    freed_bytes: int
+
+
 EVENTS: dict[str, type[Fact]] = {
     "tidewind.command.failed.v1": CommandFailed,
     "tidewind.cluster.enrolled.v1": ClusterEnrolled,
@@ -222,6 +285,12 @@ EVENTS: dict[str, type[Fact]] = {
     "tidewind.restore.cancelled.v1": RestoreCancelled,
     "tidewind.restore.cancel-ended.v1": RestoreCancelEnded,
     "tidewind.safeguard.expired.v1": SafeguardExpired,
+    "tidewind.capture.started.v1": CaptureStarted,
+    "tidewind.capture.stopped.v1": CaptureStopped,
+    "tidewind.capture.gap-found.v1": CaptureGap,
+    "tidewind.capture.headroom-low.v1": CaptureHeadroomLow,
+    "tidewind.window.changed.v1": WindowChanged,
+    "tidewind.segments.deleted.v1": LogRemoved,
 }
 
 TERMINAL: dict[str, frozenset[str]] = {
@@ -250,5 +319,6 @@ TERMINAL: dict[str, frozenset[str]] = {
             "tidewind.restore.cancelled.v1",
         }
     ),
+    "tidewind.segments.delete.v1": frozenset({"tidewind.segments.deleted.v1", "tidewind.command.failed.v1"}),
     "tidewind.restore.cancel.v1": frozenset({"tidewind.restore.cancel-ended.v1", "tidewind.command.failed.v1"}),
 }

@@ -39,6 +39,8 @@ def _all() -> Iterator[MessageType]:
     for name, body in COMMAND_BODIES.items():
         if name.startswith("tidewind.restore."):
             yield MessageType(name, body, "command", (RESTORES,))
+        elif name.startswith("tidewind.segments."):
+            yield MessageType(name, body, "command", (BACKUPS,))
         elif name.startswith(("tidewind.backup.", "tidewind.cluster.enroll", "tidewind.cluster.update")):
             yield MessageType(name, body, "command", (COMMANDS, BACKUPS))
         else:

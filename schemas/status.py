@@ -133,27 +133,69 @@ class JobStatus(Status):
 
 
 class CaptureStatus(Status):
-    """Written by capture: how far the log has been read and acknowledged by Kafka."""
+    """Written by capture: how far the log has been read and acknowledged by Kafka. `complete_at`: every transaction up
+    to that instant of the database's clock is acknowledged. `headroom_s`: until the server purges what has not been
+    read. `session` and `acknowledged` say where in Kafka that is, for the successor."""
 
-    history: str
-    position: str
-    lag_s: float
+    state: Literal["capturing", "waiting", "unsuitable", "off"]
+    history: str | None = None
+    position: str | None = None
+    session: str | None = None
+    acknowledged: int | None = None
+    last_checksum: int | None = None
+    complete_at: Instant | None = None
+    lag_s: float | None = None
     headroom_s: float | None = None
+    precision: Literal["clock", "stamps"] = "clock"
+    problem: Problem | None = None
 
 
 class Interval(Fact):
+    """Every instant from `start` to `end`, both included, can be restored on the timeline."""
+
     start: Instant
     end: Instant
     timeline: TimelineId
+    precision: Literal["clock", "stamps"] = "clock"
+
+
+class LogGap(Fact):
+    """Between `start` and `end` nothing can be restored, and no restore leads across."""
+
+    start: Instant
+    end: Instant
+    start_position: str
+    end_position: str
+    cause: str
+    detail: str = ""
+
+
+class LivedTimeline(Fact):
+    """One timeline: where it branched off, and until when it was lived."""
+
+    timeline: TimelineId
+    parent: TimelineId | None
+    restored_to: Instant | None = None
+    cut: str | None = None
+    restore_id: RestoreId | None = None
+    started_at: Instant
+    ended_at: Instant | None = None
 
 
 class WindowStatus(Status):
-    """Written by archive: the intervals a restore can reach now."""
+    """Written by archive: the intervals a restore can reach now, and how far behind the log Kafka and the store are.
+    `history` and `position` say up to where the log is archived; `reread` asks capture to read again from there."""
 
     intervals: tuple[Interval, ...]
-    gaps: tuple[dict[str, Any], ...] = ()
-    kafka_lag_s: float
-    store_lag_s: float
+    gaps: tuple[LogGap, ...] = ()
+    timelines: tuple[LivedTimeline, ...] = ()
+    history: str | None = None
+    position: str | None = None
+    segments: int = 0
+    complete_at: Instant | None = None
+    kafka_lag_s: float | None = None
+    store_lag_s: float | None = None
+    reread: str | None = None
 
 
 STATUSES: dict[str, type[Status]] = {

@@ -130,7 +130,7 @@ FACT_MAY = {
     ),
     "never null any more": (EVENT, put(["properties", "position"], TEXT)),
     "another description": (EVENT, put(["description"], "Better words")),
-    "a new nested field": (STATUS, put(["$defs", "Interval", "properties", "precision"], TEXT)),
+    "a new nested field": (STATUS, put(["$defs", "Interval", "properties", "certainty"], TEXT)),
 }
 
 

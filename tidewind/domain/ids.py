@@ -57,3 +57,8 @@ def restore_id(job: str) -> str:
 def timeline_id(restore: str) -> str:
     """The timeline that a restore opens."""
     return "tl_" + _short(f"timeline\n{restore}")
+
+
+def history_id(cluster: str, seed: str) -> str:
+    """`hst_` and ten characters. `seed` tells this beginning of a log from every other: the session's id."""
+    return "hst_" + _short(f"history\n{cluster}\n{seed}")

@@ -12,6 +12,7 @@ TIMELINES = "timelines/"
 PINS = "pins/"
 TOMBSTONES = "tombstones/"
 PROBES = "probes/"
+HISTORIES = "histories/"
 
 
 def registry(cluster: str, revision: int) -> str:
@@ -72,3 +73,24 @@ def pin(cluster: str, job_id: str) -> str:
 
 def tombstone(cluster: str, backup: str) -> str:
     return f"{TOMBSTONES}{cluster}/{backup}.json"
+
+
+def history(cluster: str, history_id: str) -> str:
+    return f"{HISTORIES}{cluster}/{history_id}/"
+
+
+def history_claim(cluster: str, number: int) -> str:
+    """The document that begins a history. Its number is the claim: a cluster has one log at a time."""
+    return f"{HISTORIES}{cluster}/begun/{number:08d}.json"
+
+
+def segment(cluster: str, history_id: str, number: int) -> str:
+    return f"{history(cluster, history_id)}{number:016d}.seg"
+
+
+def roll_ups(cluster: str, history_id: str) -> str:
+    return f"{history(cluster, history_id)}rollups/"
+
+
+def roll_up(cluster: str, history_id: str, first: int, last: int) -> str:
+    return f"{roll_ups(cluster, history_id)}{first:016d}-{last:016d}.seg"

@@ -150,6 +150,7 @@ class BackupOutcome(Record):
     key_id: str | None = None
     snapshot_time: AwareDatetime | None = None
     position: str | None = None
+    history: str | None = None
     timeline: TimelineId | None = None
     engine: Engine
     engine_version: str
@@ -184,27 +185,44 @@ class Tombstone(Record):
     """What was deleted: for a week its status still says so."""
 
 
+class PinnedLog(BaseModel):
+    """Segments of a history that a restore reads, by number, both included."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    history: str
+    first: int
+    last: int
+
+
 class Pin(Record):
-    """A restore reads these backups. Void once the job has its terminal record, never by clock."""
+    """A restore reads these backups and segments. Void once the job has its terminal record, never by clock."""
 
     job_id: JobId
     backups: tuple[BackupId, ...]
+    log: tuple[PinnedLog, ...] = ()
     pinned_at: AwareDatetime
 
 
 class Timeline(Record):
-    """What the users lived. `start` (O) is the log position just before accounts were unlocked, `parent_end` (G) the
-    log's head once the last user connection was dead; what lies between is the restore itself and belongs to none."""
+    """What the users lived. `start` (O) is the log position just before accounts were unlocked, in `history`;
+    `parent_end` (G) the log's head once the last user connection was dead, in `end_history`. What lies between is the
+    restore itself and belongs to none. `parent` is the timeline of the point restored, which need not be the one that
+    was being lived: that one ended at G, at `ended_at`. Both times are the database's clock. The point restored is a
+    backup as it is (`cut_backup`, without `cut_history`), or `cut` in `cut_history` of the parent."""
 
     cluster_id: ClusterId
     timeline: TimelineId
     parent: TimelineId | None
     cut: str | None
     cut_backup: BackupId | None = None
+    cut_history: str | None = None
     parent_end: str | None
     history: str | None
     start: str | None
     started_at: AwareDatetime
+    end_history: str | None = None
+    ended_at: AwareDatetime | None = None
     restore_id: RestoreId | None = None
     job_id: JobId | None = None
 

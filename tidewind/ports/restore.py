@@ -16,8 +16,10 @@ may succeed in a new session. StoreError where the source's objects cannot be re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from tidewind.domain.lived import Leg
 from tidewind.domain.manifest import Manifest
 from tidewind.ports.engine import Address, DatabaseError, Login, Report, RestoreScope, StoreFactory, TargetState
 
@@ -55,16 +57,29 @@ class SafeguardSource:
     kept: Mapping[str, Mapping[str, Any]]
 
 
-Source = SnapshotSource | SafeguardSource
+@dataclass(frozen=True, kw_only=True)
+class PointSource(SnapshotSource):
+    """Restore what a backup holds and then the log's `legs`, in order: each from behind its `after` up to and with its
+    `upto`. `segments` are the numbers (first, last) of the segments that hold each leg. `states` are what no log holds
+    at the point, by kind; the backup's own where it is missing."""
+
+    legs: tuple[Leg, ...]
+    segments: tuple[tuple[int, int], ...]
+    states: Mapping[str, Mapping[str, Any]]
+
+
+Source = SnapshotSource | PointSource | SafeguardSource
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gated:
-    """The cluster is closed and nobody is left. `position` is the log's head then, None without a log."""
+    """The cluster is closed and nobody is left. `position` is the log's head then, None without a log; `clock` the
+    database's clock."""
 
     connections_ended: int
     position: str | None
     open_by_hand: tuple[str, ...]
+    clock: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +90,20 @@ class Loaded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What was replayed; `rows` are row changes. Everything that was sent was applied, or it did not end."""
+
+    transactions: int
+    rows: int
+    ddl: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Opened:
-    """`position` is the log's head just before the accounts were unlocked."""
+    """`position` is the log's head just before the accounts were unlocked, `clock` the database's clock then."""
 
     position: str | None
+    clock: datetime | None = None
 
 
 class RestoreEnded(DatabaseError):
@@ -113,6 +138,11 @@ class RestoreSession(Protocol):
 
     async def load(self, source: Source, report: Report) -> Loaded:
         """Make the schemas and tables of the source and fill them."""
+
+    async def replay(self, source: PointSource, memory: Memory, report: Report) -> Replayed:
+        """Apply the log's legs to what was loaded, accounts included, the gate kept shut. Progress is written in the
+        transaction it describes; a statement that commits by itself is found out by what it left. Raises DatabaseError
+        (replay-refused: a statement or event that cannot be applied, named with its position), StoreError."""
 
     async def define(self, source: Source, memory: Memory, report: Report) -> tuple[str, ...]:
         """What stands above the tables (views, routines, triggers) and beside them (variables, servers, …). Returns

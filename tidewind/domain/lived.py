@@ -1,0 +1,216 @@
+"""Which stretches of the log a timeline's users wrote, and which of them can be restored.
+
+A timeline begins where a restore let its users in (position O of a history) and ends where the next restore had ended
+the last of their connections (G). Between two there is the log of the restore itself, which belongs to neither. A
+timeline's log may run through several histories; between two of these lies a gap.
+
+    history 1  ├──────── main ────────┤G  O├── tl_A ──────┤ gap        restore A at G
+    history 2                                               ├─ tl_A ─┤G  O├── tl_B ──▶
+
+A *piece* is the part of one history that belongs to one timeline. An instant of a piece can be restored from a backup
+of that timeline taken within the piece, no later than it, and the log from there. Before the first such backup, the
+piece that begins a timeline can be restored through its parent: the parent at the cut, and this piece's log from O.
+
+Invariant: a route never runs over (G, O] of any restore, nor over a gap. Without the first, replaying across an earlier
+restore is silently wrong although the log has no hole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidewind.domain.gtids import GtidList
+from tidewind.domain.histories import Reach, in_order
+from tidewind.domain.records import Timeline
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """`after` is exclusive, `upto` inclusive; None: the history's own beginning and end. `start` and `end` are instants
+    between which its users wrote; `end` is None while they do. `begins_timeline`: its first piece, after a restore."""
+
+    timeline: str
+    reach: Reach
+    after: str | None
+    upto: str | None
+    start: datetime
+    end: datetime | None
+    begins_timeline: bool
+
+    @property
+    def history(self) -> str:
+        return self.reach.history.history
+
+    @property
+    def floor(self) -> str:
+        """The position at which the piece begins."""
+        return self.reach.history.position if self.after is None else self.after
+
+    def contains(self, position: str) -> bool:
+        """Whether a state at this position is one its users saw."""
+        at = GtidList.parse(position)
+        return at.covers(GtidList.parse(self.floor)) and (self.upto is None or GtidList.parse(self.upto).covers(at))
+
+    @property
+    def last_instant(self) -> datetime:
+        """The latest that can be restored: to where the log is known to be complete, or to where its users ended."""
+        complete = instant(self.reach.complete_us)
+        return complete if self.end is None else min(complete, self.end)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A backup that may begin a route."""
+
+    backup_id: str
+    timeline: str
+    history: str | None
+    position: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """A stretch of log to be replayed: what lies after `after` up to and with `upto`; None: the history's beginning."""
+
+    history: str
+    after: str
+    upto: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A base and the legs that lead from it to a point, in order."""
+
+    base: str
+    legs: tuple[Leg, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lived:
+    """Everything the rules of this module need to know of a cluster."""
+
+    timelines: tuple[Timeline, ...]
+    reaches: tuple[Reach, ...]
+    bases: tuple[Base, ...]
+
+
+def instant(microseconds: int) -> datetime:
+    """The database's time, with zone UTC."""
+    return datetime.fromisoformat("1970-01-01T00:00:00+00:00") + microseconds * _MICROSECOND
+
+
+def microseconds(moment: datetime) -> int:
+    return round((moment - datetime.fromisoformat("1970-01-01T00:00:00+00:00")) / _MICROSECOND)
+
+
+def pieces(lived: Lived) -> tuple[Piece, ...]:
+    """All pieces, oldest first. Timelines whose log nobody captured have none."""
+    found: list[Piece] = []
+    ordered = sorted(lived.timelines, key=lambda one: (one.started_at, one.timeline))
+    for index, timeline in enumerate(ordered):
+        following = ordered[index + 1] if index + 1 < len(ordered) else None
+        found += _pieces_of(timeline, following, lived.reaches)
+    return tuple(found)
+
+
+def _pieces_of(timeline: Timeline, following: Timeline | None, reaches: Sequence[Reach]) -> list[Piece]:
+    known = {reach.history.history: reach.history.number for reach in reaches}
+    root = timeline.restore_id is None
+    if not root and timeline.history not in known:
+        return []
+    first = 0 if root else known[str(timeline.history)]
+    last: int | None = None
+    if following is not None:
+        if following.end_history not in known:
+            return []
+        last = known[str(following.end_history)]
+    found = []
+    for reach in in_order(reaches):
+        number = reach.history.number
+        if number < first or (last is not None and number > last):
+            continue
+        begins = not root and number == first
+        ends = number == last
+        start = timeline.started_at if begins else instant(reach.history.begin_us)
+        found.append(
+            Piece(
+                timeline=timeline.timeline,
+                reach=reach,
+                after=timeline.start if begins else None,
+                upto=following.parent_end if ends and following is not None else None,
+                start=start,
+                end=(following.ended_at or following.started_at) if ends and following is not None else None,
+                begins_timeline=begins,
+            )
+        )
+    return found
+
+
+def usable(base: Base, piece: Piece) -> bool:
+    """Whether a backup stands at a position of the piece. That its history names the piece's is not enough: a log that
+    was reset just before the backup, and not yet found out, would begin its numbers anew; so the log must also be known
+    to be complete up to the backup's instant."""
+    return (
+        base.timeline == piece.timeline
+        and base.history == piece.history
+        and base.position is not None
+        and piece.contains(base.position)
+        and base.at <= instant(piece.reach.complete_us)
+        and GtidList.parse(piece.reach.position).covers(GtidList.parse(base.position))
+    )
+
+
+def reachable_from(piece: Piece, lived: Lived) -> datetime | None:
+    """The first instant of the piece from which on everything can be restored; None if nothing can."""
+    own = [base.at for base in lived.bases if usable(base, piece)]
+    if piece.begins_timeline and _through_parent(piece, lived) is not None:
+        return piece.start
+    return min(own, default=None)
+
+
+def route(lived: Lived, piece: Piece, position: str) -> Route | None:
+    """The shortest way to a position of a piece: from its newest base at or before it, else through the parent."""
+    target = GtidList.parse(position)
+    candidates = [
+        base
+        for base in lived.bases
+        if usable(base, piece) and base.position is not None and target.covers(GtidList.parse(base.position))
+    ]
+    if candidates:
+        base = max(candidates, key=lambda one: (one.at, one.backup_id))
+        return Route(base=base.backup_id, legs=_leg(piece, str(base.position), position))
+    if not piece.begins_timeline:
+        return None
+    before = _through_parent(piece, lived)
+    if before is None:
+        return None
+    return Route(base=before.base, legs=(*before.legs, *_leg(piece, piece.floor, position)))
+
+
+def _leg(piece: Piece, after: str, upto: str) -> tuple[Leg, ...]:
+    return (
+        ()
+        if GtidList.parse(after).covers(GtidList.parse(upto))
+        else (Leg(history=piece.history, after=after, upto=upto),)
+    )
+
+
+def _through_parent(piece: Piece, lived: Lived) -> Route | None:
+    """The way to the state in which a restore opened: a backup as it is, or a point of the parent."""
+    timeline = next(one for one in lived.timelines if one.timeline == piece.timeline)
+    if timeline.cut_backup is not None and timeline.cut_history is None:
+        held = any(base.backup_id == timeline.cut_backup for base in lived.bases)
+        return Route(base=timeline.cut_backup, legs=()) if held else None
+    if timeline.cut is None or timeline.cut_history is None:
+        return None
+    for parent in pieces(lived):
+        if (
+            parent.timeline == timeline.parent
+            and parent.history == timeline.cut_history
+            and parent.contains(timeline.cut)
+        ):
+            return route(lived, parent, timeline.cut)
+    return None

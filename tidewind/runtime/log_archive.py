@@ -1,0 +1,234 @@
+"""Reads the archived log from the store: histories, how far they reach, segments, transactions and bytes.
+
+Objects are found by listing and trusted by their heads: numbers must run on without a hole, and each segment must say
+it is what its key says. What is missing raises LogDamaged, naming the segment, and is never skipped.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tidewind.domain import keys
+from tidewind.domain.histories import History, Reach
+from tidewind.domain.log_stream import Transaction
+from tidewind.domain.records import parse
+from tidewind.domain.segments import (
+    HEAD_PROBE_BYTES,
+    SegmentDamaged,
+    SegmentHead,
+    SegmentRef,
+    SegmentTooNew,
+    parse_directory,
+    parse_head,
+    unpack_frame,
+    unpack_table,
+)
+from tidewind.ports.store import ObjectDamaged, ObjectMissing, Store, StoreError, StoreRefused
+
+Parsed = TypeVar("Parsed")
+Unpacked = TypeVar("Unpacked")
+
+_SINGLE = re.compile(r"(\d{16})\.seg")
+_ROLLED = re.compile(r"(\d{16})-(\d{16})\.seg")
+_REMEMBERED = 64
+_DAMAGED = "choose a target before it, or after the next backup; examine the store"
+
+
+class LogDamaged(ObjectDamaged):
+    """A segment is missing, or is not what it should be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogObject:
+    """One object of a history: a segment, or a roll-up of several. Both numbers are included."""
+
+    key: str
+    first: int
+    last: int
+
+    @property
+    def rolled(self) -> bool:
+        return self.last != self.first or "/rollups/" in self.key
+
+
+class LogArchive:
+    """`store` as the services see it. Heads of the objects read last are remembered: they are immutable."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._refs: dict[str, tuple[SegmentRef, ...]] = {}
+
+    async def histories(self, cluster: str) -> list[History]:
+        """Oldest first. Raises StoreError."""
+        prefix = f"{keys.HISTORIES}{cluster}/begun/"
+        found = [entry.key async for entry in self._store.list(prefix)]
+        return [parse(History, await self._store.get(key)) for key in found]
+
+    async def objects(self, cluster: str, history: str) -> list[LogObject]:
+        """The history's objects in order, without singles that a roll-up holds. Raises LogDamaged at a hole."""
+        prefix = keys.history(cluster, history)
+        singles: list[LogObject] = []
+        rolled: list[LogObject] = []
+        async for entry in self._store.list(prefix):
+            name = entry.key.removeprefix(prefix)
+            if one := _SINGLE.fullmatch(name):
+                singles.append(LogObject(key=entry.key, first=int(one[1]), last=int(one[1])))
+            elif several := _ROLLED.fullmatch(name.removeprefix("rollups/")):
+                rolled.append(LogObject(key=entry.key, first=int(several[1]), last=int(several[2])))
+        return in_a_row(prefix, singles, rolled)
+
+    async def last(self, cluster: str, history: str) -> SegmentRef | None:
+        """The newest segment; None if there is none yet. Raises StoreError."""
+        objects = await self.objects(cluster, history)
+        return (await self.refs(cluster, history, objects[-1]))[-1] if objects else None
+
+    async def reach(self, history: History) -> Reach:
+        """How far a history goes. Raises StoreError."""
+        last = await self.last(history.cluster_id, history.history)
+        if last is None:
+            return Reach(
+                history=history,
+                position=history.position,
+                complete_us=history.begin_us,
+                last_us=None,
+                segments=0,
+            )
+        head = last.head
+        return Reach(
+            history=history,
+            position=head.to_position,
+            complete_us=head.complete_us,
+            last_us=head.last_us,
+            segments=head.number,
+        )
+
+    async def reaches(self, cluster: str) -> list[Reach]:
+        return [await self.reach(history) for history in await self.histories(cluster)]
+
+    async def refs(self, cluster: str, history: str, found: LogObject) -> tuple[SegmentRef, ...]:
+        """The segments of an object. Raises StoreError."""
+        known = self._refs.get(found.key)
+        if known is None:
+            known = await (self._directory(found) if found.rolled else self._single(found))
+            for ref, number in zip(known, range(found.first, found.last + 1), strict=True):
+                _require(ref, cluster, history, number)
+            while len(self._refs) >= _REMEMBERED:
+                self._refs.pop(next(iter(self._refs)))
+            self._refs[found.key] = known
+        return known
+
+    async def segments(
+        self, cluster: str, history: str, *, first: int = 1, last: int | None = None
+    ) -> AsyncGenerator[SegmentRef, None]:
+        """Segments in order, from `first` to `last`, both included. Raises LogDamaged where one is missing, at the end
+        too if `last` is asked for and is not there."""
+        expected = first
+        for found in await self.objects(cluster, history):
+            if found.last < first or (last is not None and found.first > last):
+                continue
+            for ref in await self.refs(cluster, history, found):
+                if ref.number < expected or (last is not None and ref.number > last):
+                    continue
+                if ref.number != expected:
+                    raise _missing(keys.segment(cluster, history, expected))
+                expected += 1
+                yield ref
+        if last is not None and expected <= last:
+            raise _missing(keys.segment(cluster, history, expected))
+
+    async def first_where(self, cluster: str, history: str, holds: Callable[[SegmentHead], bool]) -> SegmentRef | None:
+        """The first segment for which `holds` is true, which must stay true for all that follow. Few objects are read:
+        it is looked for by halving."""
+        objects = await self.objects(cluster, history)
+        low, high = 0, len(objects)
+        while low < high:
+            middle = (low + high) // 2
+            if holds((await self.refs(cluster, history, objects[middle]))[-1].head):
+                high = middle
+            else:
+                low = middle + 1
+        if low == len(objects):
+            return None
+        return next(ref for ref in await self.refs(cluster, history, objects[low]) if holds(ref.head))
+
+    async def transactions(self, ref: SegmentRef) -> tuple[Transaction, ...]:
+        """Those that end in the segment, in the order of the log. Raises StoreError."""
+        start, length = ref.table_range
+        return unpack(ref, lambda stored: unpack_table(ref.head, stored), await self._range(ref.key, start, length))
+
+    async def frame(self, ref: SegmentRef, index: int) -> bytes:
+        """The session's bytes of one frame. Raises StoreError."""
+        start, length = ref.frame_range(index)
+        stored = await self._range(ref.key, start, length)
+        return await asyncio.to_thread(unpack, ref, lambda data: unpack_frame(ref.head, index, data), stored)
+
+    async def _single(self, found: LogObject) -> tuple[SegmentRef, ...]:
+        head, taken = await self._beginning(found.key, parse_head)
+        return (SegmentRef(key=found.key, offset=0, head_bytes=taken, head=head),)
+
+    async def _directory(self, found: LogObject) -> tuple[SegmentRef, ...]:
+        def parsed(beginning: bytes) -> tuple[SegmentRef, ...] | int:
+            return parse_directory(found.key, beginning)
+
+        refs: tuple[SegmentRef, ...] = await self._beginning(found.key, parsed)
+        if len(refs) != found.last - found.first + 1:
+            raise LogDamaged("read", found.key, f"it holds {len(refs)} segments, not those of its name", _DAMAGED)
+        return refs
+
+    async def _beginning(self, key: str, parse: Callable[[bytes], Parsed | int]) -> Parsed:
+        wanted = HEAD_PROBE_BYTES
+        while True:
+            beginning = await self._range(key, 0, wanted)
+            try:
+                found = parse(beginning)
+            except SegmentDamaged as error:
+                raise LogDamaged("read", key, str(error), _DAMAGED) from None
+            except SegmentTooNew as error:
+                raise StoreRefused("read", key, str(error), "upgrade Tidewind to read it") from None
+            if not isinstance(found, int):
+                return found
+            if len(beginning) < wanted or found <= wanted:
+                raise LogDamaged("read", key, "it ends before its head does", _DAMAGED)
+            wanted = found
+
+    async def _range(self, key: str, start: int, length: int) -> bytes:
+        if length == 0:
+            return b""
+        try:
+            return b"".join([piece async for piece in self._store.stream(key, start=start, length=length)])
+        except ObjectMissing:
+            raise _missing(key) from None
+
+
+def in_a_row(where: str, singles: Sequence[LogObject], rolled: Sequence[LogObject]) -> list[LogObject]:
+    """Objects in order, each number once. Roll-ups win over the singles they hold; numbers begin anywhere, because old
+    ones are removed, and run on. Raises LogDamaged at a hole."""
+    row: list[LogObject] = []
+    for found in sorted((*rolled, *singles), key=lambda one: (one.first, -one.last)):
+        if row and found.last <= row[-1].last:
+            continue
+        if row and found.first != row[-1].last + 1:
+            raise LogDamaged("list", where, f"segment {row[-1].last + 1} is missing", _DAMAGED)
+        row.append(found)
+    return row
+
+
+def unpack(ref: SegmentRef, call: Callable[[bytes], Unpacked], stored: bytes) -> Unpacked:
+    """Raises LogDamaged naming the object."""
+    try:
+        return call(stored)
+    except SegmentDamaged as error:
+        raise LogDamaged("read", ref.key, str(error), _DAMAGED) from None
+
+
+def _require(ref: SegmentRef, cluster: str, history: str, number: int) -> None:
+    head = ref.head
+    if (head.cluster_id, head.history, head.number) != (cluster, history, number):
+        what = f"it says it is segment {head.number} of history {head.history} of {head.cluster_id}"
+        raise LogDamaged("read", ref.key, what, _DAMAGED)
+
+
+def _missing(key: str) -> StoreError:
+    return LogDamaged("read", key, "the segment is missing", _DAMAGED)
