@@ -2,8 +2,9 @@
 
 Quantities
 - A *session* is one unbroken reading of a cluster's log. Its bytes are events as the server sent them, heartbeats and
-  artificial rotations left out, beginning with a format description event at offset 0 and, right behind it, with the
-  first event of a transaction.
+  artificial rotations left out. It begins at offset 0 with its *preamble*, what a reader must know to read any of it
+  (MariaDB: the format description event; one that differs in more than its time begins a new session), and right
+  behind it with the first event of a transaction.
 - A *place* is (session, byte offset). Transactions are found by place; bounds of blocks and segments are bounds of
   nothing: a transaction, even an event, may span them, so that memory is bounded whatever a user writes.
 - A *mark* says that at the time `before` the log's end was not yet beyond `position`, and at `after` it had reached it,
@@ -78,7 +79,7 @@ HistoryCause = Literal["first", "purged", "reset", "diverged", "replaced", "unre
 
 class SessionStart(_Value):
     """How a session begins. `history` is continued from `position` if `cause` is None; otherwise it is a new one, and
-    whatever lies between the end of `after_history` and this is a gap."""
+    whatever lies between the end of `after_history` and this is a gap. `preamble` is in hexadecimal."""
 
     history: str
     position: str
@@ -88,14 +89,15 @@ class SessionStart(_Value):
     server_identity: str
     server_version: str
     opened_us: int
+    preamble: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """A byte range of a session: what one record on `changes.v1` holds. `sequence` counts from 0 in the session.
 
-    `transactions` are those that end in it, with the times at which they were received; `watermark` is the newest mark
-    whose position lies at or before the block's last whole transaction. A block may hold marks or states alone."""
+    `transactions` are those that end in it, with the times at which they were received; `begins` stands in the first
+    block of a session alone. A block may hold marks or states alone."""
 
     cluster_id: str
     session: str

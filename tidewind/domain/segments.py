@@ -61,7 +61,7 @@ class Frame(BaseModel):
 class SegmentHead(BaseModel):
     """`start` and `end` are offsets in the session, which may lie within a transaction. `from_position` and
     `to_position` bound the transactions that end here. `complete_us`: every transaction of the history up to that time
-    is held by `to_position`. `format_description` is the event in force at `start`, in hexadecimal."""
+    is held by `to_position`. `preamble` is that of the session, in hexadecimal."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -79,7 +79,7 @@ class SegmentHead(BaseModel):
     complete_us: int
     precision: Precision
     transactions: int
-    format_description: str
+    preamble: str
     table_stored: int
     table_crc: int
     frames: tuple[Frame, ...]

@@ -50,9 +50,11 @@ class Piece:
 
 
 class LogReading(Protocol):
-    """One session. `position` is where it truly begins, `opened_us` the database's clock then."""
+    """One session. `position` is where it truly begins, `opened_us` the database's clock then; `preamble` are the bytes
+    at offset 0, which `pieces` yields first."""
 
     position: str
+    preamble: bytes
     opened_us: int
     server_identity: str
     server_version: str
