@@ -135,13 +135,12 @@ class JobStatus(Status):
 class CaptureStatus(Status):
     """Written by capture: how far the log has been read and acknowledged by Kafka. `complete_at`: every transaction up
     to that instant of the database's clock is acknowledged. `headroom_s`: until the server purges what has not been
-    read. `session` and `acknowledged` say where in Kafka that is, for the successor."""
+    read. `last_gtid` and `last_checksum` name the last transaction, by which a successor knows the log again."""
 
     state: Literal["capturing", "waiting", "unsuitable", "off"]
     history: str | None = None
     position: str | None = None
-    session: str | None = None
-    acknowledged: int | None = None
+    last_gtid: str | None = None
     last_checksum: int | None = None
     complete_at: Instant | None = None
     lag_s: float | None = None

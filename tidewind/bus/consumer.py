@@ -23,10 +23,19 @@ from tidewind.bus.admission import Reroute, admit
 from tidewind.bus.connection import Connection
 from tidewind.bus.dead_letters import dead_letter
 from tidewind.bus.publisher import KafkaPublisher
-from tidewind.bus.records import RawRecord
+from tidewind.bus.records import NAME_HEADER, RawRecord
 from tidewind.bus.session import FetcherDied, Session
 from tidewind.bus.worker import Stall
-from tidewind.ports.bus import BusError, MessageTooLarge, Ownership, PartitionsHandler, RecordHandler
+from tidewind.ports.bus import (
+    BinaryHandler,
+    BinaryRecord,
+    BusError,
+    HeldBack,
+    MessageTooLarge,
+    Ownership,
+    PartitionsHandler,
+    RecordHandler,
+)
 from tidewind.ports.clock import Clock
 
 log = structlog.get_logger()
@@ -52,7 +61,7 @@ class ConsumerRules:
 
 class Consumer:
     """`run` as a part of the service until cancelled. One handler per topic; all topics must have equally many
-    partitions, because one assignment decides them all."""
+    partitions, because one assignment decides them all. `binary` handlers take records that are no messages."""
 
     def __init__(
         self,
@@ -62,6 +71,8 @@ class Consumer:
         handlers: Mapping[Topic, RecordHandler],
         *,
         clock: Clock,
+        binary: Mapping[Topic, BinaryHandler] | None = None,
+        held_back: Mapping[Topic, HeldBack] | None = None,
         on_assigned: PartitionsHandler | None = None,
         on_revoked: PartitionsHandler | None = None,
         on_poison: PoisonHandler | None = None,
@@ -70,6 +81,8 @@ class Consumer:
         self._publisher = publisher
         self._rules = rules
         self._handlers = dict(handlers)
+        self._binary = dict(binary or {})
+        self._held_back = dict(held_back or {})
         self._clock = clock
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
@@ -100,8 +113,9 @@ class Consumer:
             self._session = Session(
                 self._connection,
                 group=self._rules.group,
-                topics=list(self._handlers),
+                topics=[*self._handlers, *self._binary],
                 settle=self._settle,
+                held_back=self._held_back,
                 clock=self._clock,
                 on_assigned=self._on_assigned,
                 on_revoked=self._on_revoked,
@@ -125,6 +139,9 @@ class Consumer:
         """All that one record needs. Raises if it must be tried again."""
         session = self._session
         assert session is not None
+        if record.topic in self._binary:
+            await self._settle_binary(record)
+            return
         limits = self._rules.max_age_s or {}
         decision = admit(
             record,
@@ -153,6 +170,27 @@ class Consumer:
             except MessageTooLarge as error:
                 # Trying again would end the same way for ever and stall the partition.
                 await self._bury(record, Poison("answer-too-large", str(error), decision.id))
+
+    async def _settle_binary(self, record: RawRecord) -> None:
+        try:
+            if record.fault is not None or record.key is None or record.value is None:
+                raise record.fault or Poison("no-body", "a block needs a key and a value; this record lacks one")
+            await self._binary[record.topic](
+                BinaryRecord(
+                    key=record.key.decode("utf-8", "replace"),
+                    name=dict(record.headers).get(NAME_HEADER, b"").decode("utf-8", "replace"),
+                    value=record.value,
+                    partition=record.origin.partition,
+                    offset=record.origin.offset,
+                )
+            )
+        except Poison as poison:
+            await self._bury(record, poison)
+
+    def commit_soon(self) -> None:
+        """Something is held back no longer."""
+        if self._session is not None:
+            self._session.commit_soon()
 
     async def _answer_poison(self, record: RawRecord, poison: Poison) -> None:
         if self._on_poison is not None and poison.message_id is not None:

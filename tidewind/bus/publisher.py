@@ -10,6 +10,7 @@ and everything from the first unacknowledged record on is sent again, in order.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from schemas.topics import Topic
 from tidewind.bus.connection import Connection, abandon, end, partition_counts
 from tidewind.bus.outbox import Entry, Lane, Outbox
 from tidewind.bus.partitioner import partition_of_bytes, routing_part
-from tidewind.bus.records import Outgoing, outgoing
+from tidewind.bus.records import NAME_HEADER, Outgoing, outgoing
 from tidewind.ports.bus import BusUnavailable, MessageTooLarge
 
 log = structlog.get_logger()
@@ -93,26 +94,37 @@ class KafkaPublisher:
 
     async def send_record(self, record: Outgoing, *, deadline_s: float = 10.0) -> None:
         """The same for a record as it is."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = self._add(record, waiter)
+        entry = self._add(record, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(deadline_s):
-                await waiter
+                await self._acknowledged(entry)
         except TimeoutError:
             stored = "may or may not be stored" if entry.sending else "was not sent"
             raise BusUnavailable(
                 f"Kafka at {self._connection.settings.bootstrap} did not acknowledge a record for "
                 f"{self._connection.name(record.topic)} within {deadline_s:g} s; it {stored}"
             ) from None
+
+    async def send_binary(self, topic: Topic, key: str, name: str, value: bytes, headers: Mapping[str, str]) -> None:
+        named = ((NAME_HEADER, name.encode()), *((header, text.encode()) for header, text in headers.items()))
+        record = Outgoing(topic=topic, key=key.encode(), value=value, headers=named)
+        await self._acknowledged(self._add(record, asyncio.get_running_loop().create_future()))
+
+    def post(self, topic: Topic, message: Message) -> None:
+        """Queue and return. Raises MessageTooLarge, and OutboxFull when the bound is reached and nothing can go."""
+        self._add(outgoing(topic, message), None)
+
+    async def _acknowledged(self, entry: Entry) -> None:
+        """Wait for it; one that nobody waits for any more is taken back unless it is on its way."""
+        waiter = entry.waiter
+        assert waiter is not None
+        try:
+            await waiter
         finally:
             if not waiter.done() or waiter.cancelled():
                 entry.waiter = None
                 if not entry.sending:
                     self._outbox.remove([entry])
-
-    def post(self, topic: Topic, message: Message) -> None:
-        """Queue and return. Raises MessageTooLarge, and OutboxFull when the bound is reached and nothing can go."""
-        self._add(outgoing(topic, message), None)
 
     async def flush(self, *, deadline_s: float) -> bool:
         """Wait until everything queued is acknowledged; False if the deadline passed first."""

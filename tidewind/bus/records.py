@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from schemas.envelope import Message, Origin, Poison, encode
 from schemas.topics import Topic
 
+NAME_HEADER = "tw-name"
+"""What a binary record is, for whoever opens it: its seal is bound to it."""
+
 Headers = tuple[tuple[str, bytes], ...]
 
 

@@ -7,7 +7,7 @@ any such error every partition is put back to what its worker expects next.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -19,7 +19,7 @@ from schemas.topics import Topic
 from tidewind.bus.connection import Connection, end, partition_counts
 from tidewind.bus.records import RawRecord
 from tidewind.bus.worker import PartitionWorker, Settle, Stall
-from tidewind.ports.bus import BusError, Ownership, PartitionsHandler
+from tidewind.ports.bus import BusError, HeldBack, Ownership, PartitionsHandler
 from tidewind.ports.clock import Clock
 
 log = structlog.get_logger()
@@ -48,6 +48,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         topics: list[Topic],
         settle: Settle,
         clock: Clock,
+        held_back: Mapping[Topic, HeldBack],
         on_assigned: PartitionsHandler | None,
         on_revoked: PartitionsHandler | None,
         grace_s: float,
@@ -58,6 +59,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._group = group
         self._topics = {connection.name(topic): topic for topic in topics}
         self._settle = settle
+        self._held_back = held_back
         self._clock = clock
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
@@ -274,15 +276,25 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _commit(self, places: list[TopicPartition]) -> None:
         """Commit what is settled and not yet committed."""
         offsets = {
-            place: worker.done
+            place: done
             for place in places
-            if (worker := self._workers.get(place)) is not None
-            and worker.done is not None
-            and worker.done > self._committed.get(place, -1)
+            if (done := self._done(place)) is not None and done > self._committed.get(place, -1)
         }
         if offsets:
             await self._consumer.commit(offsets)
             self._committed |= offsets
+
+    def _done(self, place: TopicPartition) -> int | None:
+        """The offset after what is settled, or of the first record that is held back."""
+        worker = self._workers.get(place)
+        if worker is None or worker.done is None:
+            return None
+        holding = self._held_back.get(self._topics[place.topic])
+        held = holding(place.partition) if holding is not None else None
+        return worker.done if held is None else min(worker.done, held)
+
+    def commit_soon(self) -> None:
+        self._settled.set()
 
     async def _drop(self, places: list[TopicPartition]) -> None:
         """Let go of partitions: end what is in hand, commit what is settled."""

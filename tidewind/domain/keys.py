@@ -84,6 +84,19 @@ def history_claim(cluster: str, number: int) -> str:
     return f"{HISTORIES}{cluster}/begun/{number:08d}.json"
 
 
+def capture_sessions(cluster: str) -> str:
+    return f"{HISTORIES}{cluster}/sessions/"
+
+
+def capture_session(cluster: str, session: str) -> str:
+    """An empty object; putting it is the claim to be the latest reading of the cluster's log."""
+    return f"{capture_sessions(cluster)}{session}"
+
+
+def session_name(number: int) -> str:
+    return f"{number:012d}"
+
+
 def segment(cluster: str, history_id: str, number: int) -> str:
     return f"{history(cluster, history_id)}{number:016d}.seg"
 

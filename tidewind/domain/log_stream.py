@@ -4,7 +4,8 @@ Quantities
 - A *session* is one unbroken reading of a cluster's log. Its bytes are events as the server sent them, heartbeats and
   artificial rotations left out. It begins at offset 0 with its *preamble*, what a reader must know to read any of it
   (MariaDB: the format description event; one that differs in more than its time begins a new session), and right
-  behind it with the first event of a transaction.
+  behind it with the first event of a transaction. A session's name is its number, claimed in the store and written
+  with leading zeros: a later session's name is the greater text.
 - A *place* is (session, byte offset). Transactions are found by place; bounds of blocks and segments are bounds of
   nothing: a transaction, even an event, may span them, so that memory is bounded whatever a user writes.
 - A *mark* says that at the time `before` the log's end was not yet beyond `position`, and at `after` it had reached it,

@@ -209,7 +209,8 @@ class Timeline(Record):
     `parent_end` (G) the log's head once the last user connection was dead, in `end_history`. What lies between is the
     restore itself and belongs to none. `parent` is the timeline of the point restored, which need not be the one that
     was being lived: that one ended at G, at `ended_at`. Both times are the database's clock. The point restored is a
-    backup as it is (`cut_backup`, without `cut_history`), or `cut` in `cut_history` of the parent."""
+    backup as it is (`cut_backup`, without `cut_history`), or `cut` in `cut_history` of the parent; `cut_at` is its
+    instant."""
 
     cluster_id: ClusterId
     timeline: TimelineId
@@ -217,6 +218,7 @@ class Timeline(Record):
     cut: str | None
     cut_backup: BackupId | None = None
     cut_history: str | None = None
+    cut_at: AwareDatetime | None = None
     parent_end: str | None
     history: str | None
     start: str | None

@@ -28,6 +28,11 @@ class Publisher(Protocol):
         """Queue for publication and return at once: Kafka may be down for hours. Order within one message key is kept.
         The queue is bounded and holds only the newest status per key; progress may be dropped, nothing else is."""
 
+    async def send_binary(self, topic: Topic, key: str, name: str, value: bytes, headers: Mapping[str, str]) -> None:
+        """Publish bytes as they are, under a name. Queued in the order of the calls; returns, however late, once all
+        in-sync replicas have acknowledged. Cancelling it before may leave it unsent. Raises MessageTooLarge, BusError.
+        """
+
     async def flush(self, *, deadline_s: float) -> bool:
         """Wait until everything posted is acknowledged; False if the deadline passed first."""
 
@@ -56,6 +61,25 @@ class StatusView(Protocol):
 RecordHandler = Callable[[Message], Awaitable[None]]
 """Handles one decoded message. Raising `schemas.envelope.Poison` sends it to dead letters; raising anything else
 leaves it uncommitted, and it is handled again after a pause."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BinaryRecord:
+    """A record that is not JSON, as it was consumed: a sealed block of a log. `name` is the header `tw-name`."""
+
+    key: str
+    name: str
+    value: bytes
+    partition: int
+    offset: int
+
+
+BinaryHandler = Callable[[BinaryRecord], Awaitable[None]]
+"""Takes in one such record. Errors are as of `RecordHandler`. That it returns does not mean that the record may be
+forgotten: what must be delivered again after a crash is held back (`HeldBack`)."""
+
+HeldBack = Callable[[int], int | None]
+"""The lowest offset of a partition that must be delivered again after a crash; None if nothing is held back."""
 
 PartitionsHandler = Callable[[frozenset[int]], Awaitable[None]]
 """Told which partitions this instance now owns, after every assignment."""

@@ -114,6 +114,16 @@ class Store(Protocol):
         """Release connections. No call follows."""
 
 
+class Seal(Protocol):
+    """Encryption of what travels beside the store, under the deployment's keys and bound to a name."""
+
+    async def seal(self, name: str, content: bytes) -> bytes:
+        """The sealed content."""
+
+    async def unseal(self, name: str, sealed: bytes) -> bytes:
+        """The content sealed under this very name. Raises ObjectDamaged, KeyMissing."""
+
+
 class VerifiableStore(Store, Protocol):
     """A store whose objects can be compared with the manifest as they lie there, without any key."""
 

@@ -77,14 +77,15 @@ class SealedStore:
         return await self.inner.put_stream(key, _seal_stream(header, codec, parts))
 
     async def get(self, key: str) -> bytes:
-        stored = await self.inner.get(key)
-        header, codec = self._stored("get", key, stored[:HEADER_BYTES])
-        body = memoryview(stored)[HEADER_BYTES:]
-        opened = partial(open_frames, codec, 0, body, ends=True, frame=header.frame_bytes)
-        try:
-            return bytes(await off_loop(opened, len(body)))
-        except FrameDamaged as error:
-            raise ObjectDamaged("get", key, str(error), _DAMAGED) from None
+        return await self._opened("get", key, await self.inner.get(key))
+
+    async def seal(self, name: str, content: bytes) -> bytes:
+        """What `put` would store under that name, for content that travels: blocks of the log."""
+        return await self._sealed("seal", name, content)
+
+    async def unseal(self, name: str, sealed: bytes) -> bytes:
+        """Raises ObjectDamaged, KeyMissing."""
+        return await self._opened("unseal", name, sealed)
 
     async def stream(self, key: str, *, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         checked_key("stream", key)
@@ -133,6 +134,15 @@ class SealedStore:
         header, codec = self._new(operation, key)
         sealed = await off_loop(partial(seal_frames, codec, 0, memoryview(data), ends=True), len(data))
         return header + sealed
+
+    async def _opened(self, operation: str, key: str, stored: bytes) -> bytes:
+        header, codec = self._stored(operation, key, stored[:HEADER_BYTES])
+        body = memoryview(stored)[HEADER_BYTES:]
+        opened = partial(open_frames, codec, 0, body, ends=True, frame=header.frame_bytes)
+        try:
+            return bytes(await off_loop(opened, len(body)))
+        except FrameDamaged as error:
+            raise ObjectDamaged(operation, key, str(error), _DAMAGED) from None
 
     def _stored(self, operation: str, key: str, head: bytes) -> tuple[Header, Codec]:
         """Judge the header of a stored object."""

@@ -1,0 +1,102 @@
+"""Names the changelog's adapters and starts it."""
+
+from functools import partial
+
+from tidewind.engines.mariadb.log.capture import MariaDBCaptureEngine
+
+from schemas.topics import CHANGES
+from services.changelog.handlers.archive import Archive
+from services.changelog.handlers.captures import Captures
+from services.changelog.handlers.notices import CaptureNotices
+from services.changelog.handlers.sending import CaptureTools
+from services.changelog.handlers.windows import Windows
+from services.changelog.settings import ChangelogSettings
+from tidewind.assembly import Platform, open_platform, serve_health
+from tidewind.bus.consumer import Consumer, ConsumerRules
+from tidewind.runtime.catalogue import Catalogue
+from tidewind.runtime.log_archive import LogArchive
+from tidewind.runtime.metrics import follow_consumer
+from tidewind.runtime.outbox import Composer
+from tidewind.runtime.registry import Registry
+
+NAME = "changelog"
+
+
+async def serve() -> int:
+    """Run until a signal; the exit code."""
+    async with open_platform(NAME) as platform:
+        _assemble(platform)
+        await serve_health(platform)
+        return await platform.host.run()
+
+
+def _assemble(platform: Platform) -> None:
+    settings = ChangelogSettings()
+    composer = Composer(f"/tidewind/{NAME}/{platform.service.instance}", platform.clock, platform.view)
+    archived = LogArchive(platform.store)
+    owned: set[int] = set()
+
+    def owns(cluster: str) -> bool:
+        return platform.partition_of(cluster) in owned
+
+    def commit_soon() -> None:
+        consumer.commit_soon()
+
+    archive = Archive(
+        platform.store,
+        platform.store,
+        archived,
+        clock=platform.clock,
+        settings=settings,
+        commit_soon=commit_soon,
+    )
+    tools = CaptureTools(
+        store=platform.store,
+        seal=platform.store,
+        archived=archived,
+        publisher=platform.publisher,
+        view=platform.view,
+        clock=platform.clock,
+        settings=settings,
+        notices=partial(
+            CaptureNotices,
+            publisher=platform.publisher,
+            composer=composer,
+            view=platform.view,
+            clock=platform.clock,
+        ),
+    )
+    captures = Captures(Registry(platform.store), {"mariadb": MariaDBCaptureEngine()}, tools, owns)
+
+    async def assigned(partitions: frozenset[int]) -> None:
+        owned.clear()
+        owned.update(partitions)
+        await captures.assigned()
+
+    consumer = Consumer(
+        platform.connection,
+        platform.publisher,
+        ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}"),
+        {},
+        clock=platform.clock,
+        binary={CHANGES: archive.take},
+        held_back={CHANGES: archive.held_back},
+        on_assigned=assigned,
+        on_revoked=archive.lost,
+    )
+    windows = Windows(
+        archive,
+        archived,
+        Catalogue(platform.store),
+        publisher=platform.publisher,
+        composer=composer,
+        view=platform.view,
+        clock=platform.clock,
+        settings=settings,
+    )
+    follow_consumer(NAME, consumer)
+    platform.host.add("consumer", consumer.run)
+    platform.host.add("captures", captures.run)
+    platform.host.add("archive", archive.run)
+    platform.host.add("windows", windows.run)
+    platform.host.on_close("archive", archive.flush)
