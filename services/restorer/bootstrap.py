@@ -17,6 +17,7 @@ from tidewind.bus.consumer import Consumer, ConsumerRules
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
 from tidewind.ports.restore import Mint
 from tidewind.runtime.clock import SystemRandomness
+from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.metrics import follow_consumer
 from tidewind.runtime.service import JobService
 from tidewind.runtime.workers import prepare_workers
@@ -72,6 +73,8 @@ async def _assemble(platform: Platform) -> None:
         operations=service.operations,
         registry=service.registry,
         catalogue=service.catalogue,
+        archived=LogArchive(platform.store),
+        view=platform.view,
         clock=platform.clock,
         mint=mint_of(platform),
         settings=settings,

@@ -25,6 +25,13 @@ class RestorerSettings(BaseSettings):
     load_mb_per_s: float = Field(default=30.0, gt=0, description="What estimates count with")
     space_factor: float = Field(default=1.5, ge=1, description="Table files per byte of rows, indexes included")
 
+    point_in_time_days: int = Field(default=90, ge=1)
+    replay_transactions_per_s: float = Field(default=8000.0, gt=0, description="What estimates count with")
+
+    @property
+    def point_in_time(self) -> timedelta:
+        return timedelta(days=self.point_in_time_days)
+
     @property
     def limit(self) -> timedelta:
         return timedelta(hours=self.restore_time_limit_h)

@@ -11,7 +11,7 @@ every reader look at every segment.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pydantic import AwareDatetime
@@ -90,3 +90,12 @@ def in_order(reaches: Iterable[Reach]) -> list[Reach]:
 def newest(reaches: Iterable[Reach]) -> Reach | None:
     """The history that is being written now, if any is."""
     return max(reaches, key=lambda reach: reach.history.number, default=None)
+
+
+def with_live_end(reaches: tuple[Reach, ...], complete_us: int) -> tuple[Reach, ...]:
+    """The newest history known to be complete up to a later time than its last segment says: nothing was written since
+    it, which only the archive that takes its blocks knows."""
+    last = newest(reaches)
+    if last is None or complete_us <= last.complete_us:
+        return reaches
+    return tuple(replace(one, complete_us=complete_us) if one is last else one for one in reaches)

@@ -15,10 +15,11 @@ Invariant: a route never runs over (G, O] of any restore, nor over a gap. Withou
 restore is silently wrong although the log has no hole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.gtids import GtidList
 from tidewind.domain.histories import Reach, in_order
 from tidewind.domain.records import Timeline
@@ -95,6 +96,24 @@ class Lived:
     timelines: tuple[Timeline, ...]
     reaches: tuple[Reach, ...]
     bases: tuple[Base, ...]
+
+
+def bases_of(entries: Iterable[CatalogueEntry]) -> tuple[Base, ...]:
+    """Backups that may begin a route: whole, not found damaged, not being deleted; hidden ones too."""
+    return tuple(
+        Base(
+            backup_id=entry.backup_id,
+            timeline=entry.outcome.timeline,
+            history=entry.outcome.history,
+            position=entry.outcome.position,
+            at=entry.outcome.snapshot_time,
+        )
+        for entry in entries
+        if entry.restorable
+        and not entry.damaged
+        and entry.outcome.timeline is not None
+        and entry.outcome.snapshot_time is not None
+    )
 
 
 def instant(microseconds: int) -> datetime:

@@ -153,6 +153,16 @@ class LogArchive:
             return None
         return next(ref for ref in await self.refs(cluster, history, objects[low]) if holds(ref.head))
 
+    async def last_transaction(self, cluster: str, history: str, *, upto: int | None = None) -> Transaction | None:
+        """The last one in segments up to and with number `upto`; None if they hold none. Raises StoreError."""
+        for found in reversed(await self.objects(cluster, history)):
+            if upto is not None and found.first > upto:
+                continue
+            for ref in reversed(await self.refs(cluster, history, found)):
+                if ref.head.transactions and (upto is None or ref.number <= upto):
+                    return (await self.transactions(ref))[-1]
+        return None
+
     async def transactions(self, ref: SegmentRef) -> tuple[Transaction, ...]:
         """Those that end in the segment, in the order of the log. Raises StoreError."""
         start, length = ref.table_range

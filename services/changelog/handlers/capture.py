@@ -12,7 +12,7 @@ from services.changelog.handlers.sending import CaptureTools, Reread, Sending
 from services.changelog.rules.places import Held, acknowledged, later
 from tidewind.domain import keys
 from tidewind.domain.ids import history_id
-from tidewind.domain.log_stream import SessionStart, Transaction
+from tidewind.domain.log_stream import SessionStart
 from tidewind.domain.problems import Refused, problem
 from tidewind.domain.records import RegistryEntry
 from tidewind.ports.capture import CaptureEngine, LogBroken, LogUnsuitable, Resume
@@ -120,18 +120,10 @@ class Capture:
                 stored = Held(
                     history=newest.history,
                     position=last.head.to_position,
-                    last=await self._last_transaction(newest.history),
+                    last=await self._tools.archived.last_transaction(self._cluster, newest.history),
                 )
         kafka = None if self._from_store else acknowledged(self._tools.view.get(f"capture/{self._cluster}"))
         return later(stored, kafka, known=frozenset(one.history for one in histories))
-
-    async def _last_transaction(self, history: str) -> Transaction | None:
-        """The last one of the history that is in the store: segments without any are passed over."""
-        for found in reversed(await self._tools.archived.objects(self._cluster, history)):
-            for ref in reversed(await self._tools.archived.refs(self._cluster, history, found)):
-                if ref.head.transactions:
-                    return (await self._tools.archived.transactions(ref))[-1]
-        return None
 
     async def _claim_session(self) -> str:
         prefix = keys.capture_sessions(self._cluster)

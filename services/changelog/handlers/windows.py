@@ -16,11 +16,11 @@ from schemas.events import CaptureGap, WindowChanged
 from schemas.status import WindowStatus
 from schemas.topics import EVENTS, STATUS
 from services.changelog.handlers.archive import Archive, ClusterLog
-from services.changelog.rules.windows import Window, bases, window, with_live_end
+from services.changelog.rules.windows import Window, window
 from services.changelog.settings import ChangelogSettings
 from tidewind.domain import ids
-from tidewind.domain.histories import Reach
-from tidewind.domain.lived import Lived, instant, microseconds
+from tidewind.domain.histories import Reach, with_live_end
+from tidewind.domain.lived import Lived, bases_of, instant, microseconds
 from tidewind.ports.bus import Publisher, StatusView
 from tidewind.ports.clock import Clock
 from tidewind.ports.store import StoreError
@@ -120,7 +120,7 @@ class Windows:
             lived = Lived(
                 timelines=tuple(await self._catalogue.timelines(cluster)),
                 reaches=tuple([await self._archived.reach(one) for one in known.histories]),
-                bases=bases(await self._catalogue.backups(cluster)),
+                bases=bases_of(await self._catalogue.backups(cluster)),
             )
             remembered = self._remembered[cluster] = _Remembered(lived, self._clock.monotonic(), told_by)
         return remembered.lived

@@ -1,13 +1,11 @@
 """The recoverable window: what can be restored now, what cannot and why. Pure."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from schemas.status import Interval, LivedTimeline, LogGap
-from tidewind.domain.catalogue import CatalogueEntry
-from tidewind.domain.histories import Reach, gaps, newest
-from tidewind.domain.lived import Base, Lived, Piece, instant, pieces, reachable_from
+from tidewind.domain.histories import gaps
+from tidewind.domain.lived import Lived, Piece, instant, pieces, reachable_from
 from tidewind.domain.records import Timeline
 
 
@@ -16,33 +14,6 @@ class Window:
     intervals: tuple[Interval, ...]
     gaps: tuple[LogGap, ...]
     timelines: tuple[LivedTimeline, ...]
-
-
-def bases(entries: Iterable[CatalogueEntry]) -> tuple[Base, ...]:
-    """Backups that may begin a route: whole, not found damaged, not being deleted; hidden ones too."""
-    return tuple(
-        Base(
-            backup_id=entry.backup_id,
-            timeline=entry.outcome.timeline,
-            history=entry.outcome.history,
-            position=entry.outcome.position,
-            at=entry.outcome.snapshot_time,
-        )
-        for entry in entries
-        if entry.restorable
-        and not entry.damaged
-        and entry.outcome.timeline is not None
-        and entry.outcome.snapshot_time is not None
-    )
-
-
-def with_live_end(reaches: tuple[Reach, ...], complete_us: int) -> tuple[Reach, ...]:
-    """The newest history known to be complete up to a later time than its last segment says: nothing was written since
-    it, which only the archive that takes its blocks knows."""
-    last = newest(reaches)
-    if last is None or complete_us <= last.complete_us:
-        return reaches
-    return tuple(replace(one, complete_us=complete_us) if one is last else one for one in reaches)
 
 
 def window(lived: Lived, now: datetime, span: timedelta) -> Window:

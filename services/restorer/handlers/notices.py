@@ -18,7 +18,7 @@ from tidewind.domain.records import Accepted
 from tidewind.ports.clock import Clock
 from tidewind.ports.jobs import Ending, JobContext
 
-Mode = Literal["snapshot", "undo"]
+Mode = Literal["snapshot", "point_in_time", "undo"]
 State = Literal["running", "completed", "failed", "cancelled", "undone"]
 
 

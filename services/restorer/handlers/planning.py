@@ -6,11 +6,11 @@ from services.restorer.handlers.connection import target_of
 from services.restorer.handlers.sources import Origin
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.rules import plan as plans
-from services.restorer.rules.plan import Plan
+from services.restorer.rules.plan import Plan, PlannedLeg, PointPlan
 from tidewind.domain.problems import refused
 from tidewind.domain.records import RegistryEntry
 from tidewind.ports.engine import TargetState
-from tidewind.ports.restore import SafeguardSource, SnapshotSource
+from tidewind.ports.restore import PointSource, SafeguardSource, SnapshotSource
 
 
 async def make_plan(tools: RestoreTools, entry: RegistryEntry, origin: Origin) -> Plan:
@@ -20,7 +20,14 @@ async def make_plan(tools: RestoreTools, entry: RegistryEntry, origin: Origin) -
             target = await _survey(tools, entry)
             if isinstance(origin.source, SnapshotSource):
                 accounts = await tools.engines[entry.engine].accounts(origin.source)
-                return plans.of_snapshot(entry, origin.source.manifest, target, accounts, tools.assumptions)
+                return plans.of_snapshot(
+                    entry,
+                    origin.source.manifest,
+                    target,
+                    accounts,
+                    tools.assumptions,
+                    point=await _point(tools, entry, origin),
+                )
             assert isinstance(origin.source, SafeguardSource)
             kept = tuple((str(schema), str(table)) for schema, table in kept_tables(origin))
             return plans.of_undo(
@@ -45,6 +52,27 @@ def kept_tables(origin: Origin) -> list[list[str]]:
             found: list[list[str]] = facts["tables"]
             return found
     return []
+
+
+async def _point(tools: RestoreTools, entry: RegistryEntry, origin: Origin) -> PointPlan | None:
+    """What the plan says of a point: how much lies before and behind it, counted from the heads of segments."""
+    source = origin.source
+    if not isinstance(source, PointSource) or origin.point is None or origin.cut_history is None:
+        return None
+    legs, replayed = [], 0
+    for leg, (first, last) in zip(source.legs, source.segments, strict=True):
+        legs.append(PlannedLeg(history=leg.history, after=leg.after, upto=leg.upto, first=first, last=last))
+        async for ref in tools.archived.segments(entry.cluster_id, leg.history, first=first, last=last):
+            replayed += ref.head.transactions
+    return PointPlan(
+        timeline=origin.timeline,
+        cut=str(origin.cut),
+        cut_history=origin.cut_history,
+        legs=tuple(legs),
+        point=origin.point.model_dump(mode="json"),
+        transactions=replayed,
+        undone=None,
+    )
 
 
 async def _survey(tools: RestoreTools, entry: RegistryEntry) -> TargetState:

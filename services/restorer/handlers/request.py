@@ -1,5 +1,6 @@
-"""`tidewind.restore.request.v1`: put a cluster back, in place, to a backup."""
+"""`tidewind.restore.request.v1`: put a cluster back, in place, to a backup or to a point of its log."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ from schemas.events import RestoreFailed
 from schemas.replies import Problem
 from services.restorer.handlers import planning, restores
 from services.restorer.handlers.notices import planned, who
+from services.restorer.handlers.points import planned_origin, point_origin
 from services.restorer.handlers.sources import Origin, backup_origin, completed_outcome, origin_of
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.handlers.work import carry_out
@@ -31,18 +33,17 @@ class RequestRestore:
         """Accepted with the plan in the answer; the plan is made before anything is promised."""
         command = incoming.command
         assert isinstance(command, RestoreRequest)
-        wrong = refusals.cluster_refusal(incoming.cluster, command.cluster_id) or refusals.mode_refusal(command.mode)
+        wrong = refusals.cluster_refusal(incoming.cluster, command.cluster_id)
         if wrong is not None:
             return Reject(problem=wrong)
         assert incoming.cluster is not None
-        assert command.backup_id is not None
         if not command.dry_run:
             other = await restores.running(self._tools.ledger, command.cluster_id, but=incoming.job_id)
             wrong = refusals.second_restore_refusal(command.cluster_id, other)
             if wrong is not None:
                 return Reject(problem=wrong)
         try:
-            origin = await self._origin(command, checked=True)
+            origin = await self._find(command, None)
             plan = await planning.make_plan(self._tools, incoming.cluster, origin)
         except DatabaseError as error:
             return Reject(problem=problem(error.kind, error.detail, next_step=error.next_step))
@@ -69,7 +70,7 @@ class RequestRestore:
             self._tools,
             context,
             operation="restore",
-            mode="snapshot",
+            mode=command.mode,
             backup_id=command.backup_id,
             reason=command.reason,
             find_origin=partial(self._find, command),
@@ -77,14 +78,15 @@ class RequestRestore:
 
     def failed(self, context: JobContext, problem: Problem) -> Ending:
         command = command_of(context.job, RestoreRequest)
-        return unfit(context, "snapshot", command.reason, problem, touches=not command.dry_run)
+        return unfit(context, command.mode, command.reason, problem, touches=not command.dry_run)
 
-    async def _find(self, command: RestoreRequest, checked: bool) -> Origin:
-        return await self._origin(command, checked=checked)
-
-    async def _origin(self, command: RestoreRequest, *, checked: bool) -> Origin:
+    async def _find(self, command: RestoreRequest, plan: Mapping[str, Any] | None) -> Origin:
+        if command.mode == "point_in_time":
+            if plan is not None:
+                return await planned_origin(self._tools, command.cluster_id, plan)
+            return await point_origin(self._tools, command)
         assert command.backup_id is not None
-        if checked:
+        if plan is None:
             return await backup_origin(self._tools, command.cluster_id, command.backup_id, command.timeline)
         found = await self._tools.catalogue.backup(command.cluster_id, command.backup_id)
         if found is None:

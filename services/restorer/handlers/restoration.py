@@ -86,6 +86,7 @@ class Restoration:
             done=self._memory.names,
             verdict=self._verdict.verdict if self._verdict else None,
             now=self._tools.clock.now(),
+            replays=self._stages.replays,
             deadline=self._deadline(),
             cancelled=self._context.cancel_requested.is_set(),
             failure=None if failure is None else str(failure["problem"]["detail"]),

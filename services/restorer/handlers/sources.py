@@ -5,6 +5,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ValidationError
 
+from schemas.events import RestorePoint
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.rules import refusals
 from services.restorer.rules.refusals import BackupFound
@@ -12,7 +13,7 @@ from tidewind.domain import keys, timelines
 from tidewind.domain.ids import timeline_id
 from tidewind.domain.manifest import MANIFEST_FORMAT, Manifest
 from tidewind.domain.problems import Refused, refused
-from tidewind.domain.records import BackupOutcome, Timeline, parse
+from tidewind.domain.records import BackupOutcome, PinnedLog, Timeline, parse
 from tidewind.ports.restore import SafeguardSource, SnapshotSource, Source
 from tidewind.ports.store import ObjectDamaged
 
@@ -27,12 +28,17 @@ class _Format(BaseModel):
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """A source and where it lies: on which timeline, at which position, and which backup it is, if it is one. `source`
-    is None where it could be read when the restore began and no longer can: then only the way back is left."""
+    is None where it could be read when the restore began and no longer can: then only the way back is left.
+    `cut_history` is set for a point of the log, `log` are the segments that lead there."""
 
     source: Source | None
     timeline: str
     cut: str | None
     backup_id: str | None
+    cut_history: str | None = None
+    cut_at: datetime | None = None
+    point: RestorePoint | None = None
+    log: tuple[PinnedLog, ...] = ()
 
 
 async def backup_origin(tools: RestoreTools, cluster: str, backup_id: str, timeline: str | None) -> Origin:
@@ -49,7 +55,13 @@ async def origin_of(tools: RestoreTools, outcome: BackupOutcome) -> Origin:
     """Raises StoreError, Refused for a manifest of a newer release."""
     manifest = await read_manifest(tools, outcome)
     source = SnapshotSource(manifest=manifest, open_store=tools.open_store)
-    return Origin(source=source, timeline=manifest.timeline, cut=manifest.position, backup_id=manifest.backup_id)
+    return Origin(
+        source=source,
+        timeline=manifest.timeline,
+        cut=manifest.position,
+        backup_id=manifest.backup_id,
+        cut_at=manifest.snapshot_time,
+    )
 
 
 async def completed_outcome(tools: RestoreTools, cluster: str, backup_id: str) -> BackupOutcome:
@@ -104,6 +116,8 @@ async def safeguard_origin(tools: RestoreTools, cluster: str, restore_id: str, *
         timeline=_lived_before(lived, own),
         cut=own.parent_end,
         backup_id=None,
+        cut_history=own.end_history,
+        cut_at=own.ended_at,
     )
 
 

@@ -28,7 +28,7 @@ from tidewind.domain.problems import problem, refused
 from tidewind.domain.records import Timeline
 from tidewind.ports.bus import BusUnavailable
 from tidewind.ports.jobs import Ending, JobContext
-from tidewind.ports.restore import Opened, RestoreEnded, Source
+from tidewind.ports.restore import Opened, PointSource, RestoreEnded, Source
 
 log = structlog.get_logger()
 
@@ -57,6 +57,11 @@ class Stages:
         self._origin = origin
         self._restore_id = restore_id
 
+    @property
+    def replays(self) -> bool:
+        """Whether the restore leads to a point of the log; one whose source is lost does nothing but return."""
+        return isinstance(self._origin.source, PointSource)
+
     async def perform(self, action: Action) -> None:
         """Raises DatabaseError, StoreError, Refused, LeaseLost."""
         perform = {
@@ -64,6 +69,7 @@ class Stages:
             Action.GATE: self._gate,
             Action.SAFEGUARD: self._safeguard,
             Action.LOAD: self._load,
+            Action.REPLAY: self._replay,
             Action.DEFINE: self._define,
             Action.VERIFY: self._verify,
             Action.OPEN: self._open,
@@ -137,6 +143,8 @@ class Stages:
             {
                 "at": self._now(),
                 "position": gated.position,
+                "clock": gated.clock.isoformat() if gated.clock else None,
+                "history": await self._newest_history(),
                 "connections_ended": gated.connections_ended,
                 "open_by_hand": list(gated.open_by_hand),
             },
@@ -152,6 +160,15 @@ class Stages:
     async def _load(self) -> None:
         loaded = await (await self._hold.session()).load(self._source, self._report)
         await self._done("loaded", {"tables": loaded.tables, "rows": loaded.rows, "row_bytes": loaded.row_bytes})
+
+    async def _replay(self) -> None:
+        source = self._source
+        assert isinstance(source, PointSource)
+        replayed = await (await self._hold.session()).replay(source, self._memory, self._report)
+        await self._done(
+            "replayed",
+            {"transactions": replayed.transactions, "rows": replayed.rows, "ddl": replayed.ddl},
+        )
 
     async def _define(self) -> None:
         session = await self._hold.session()
@@ -225,12 +242,22 @@ class Stages:
             job_id=self._context.job.job_id,
             parent=self._origin.timeline,
             cut=self._origin.cut,
-            cut_backup=self._origin.backup_id,
+            cut_backup=self._origin.backup_id if self._origin.cut_history is None else None,
+            cut_history=self._origin.cut_history,
+            cut_at=self._origin.cut_at,
             parent_end=gated.get("position"),
+            end_history=gated.get("history"),
+            ended_at=datetime.fromisoformat(str(gated["clock"])) if gated.get("clock") else None,
+            history=await self._newest_history() if opened.position is not None else None,
             start=opened.position,
-            started_at=moment,
+            started_at=opened.clock or moment,
         )
         await self._tools.store.put_if_absent(keys.timeline(cluster, document.timeline), document.to_bytes())
+
+    async def _newest_history(self) -> str | None:
+        """The log that is being captured now: positions of the server lie in it. None where nobody captures."""
+        histories = await self._tools.archived.histories(self._context.job.cluster_id)
+        return histories[-1].history if histories else None
 
     async def _done(self, note: RestoreStep, facts: Mapping[str, Any]) -> None:
         await self._memory.keep(note, {"at": self._now(), **facts})
@@ -249,6 +276,7 @@ class Stages:
         return self._notices.completed(
             {
                 "timeline": timeline,
+                "point": self._origin.point,
                 "closed_ms": _ms(gating["at"], opened["at"]),
                 "duration_ms": _ms(accepted, opened["at"]),
                 "tables": verified["tables"],
@@ -285,7 +313,7 @@ class Stages:
         return self._tools.clock.now().isoformat()
 
 
-_STEPS = ("gated", "safeguarded", "loaded", "accounts", "verified")
+_STEPS = ("gated", "safeguarded", "loaded", "replayed", "accounts", "verified")
 
 
 def _ms(began: str, ended: str) -> int:

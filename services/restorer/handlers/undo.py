@@ -1,6 +1,7 @@
 """`tidewind.restore.undo.v1`: bring back what the cluster held before a completed restore. An undo is a restore too:
 it has an id of its own, opens a timeline of its own, and can be undone."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -70,5 +71,5 @@ class UndoRestore:
         command = command_of(context.job, RestoreUndo)
         return unfit(context, "undo", command.reason, problem, touches=not command.dry_run)
 
-    async def _find(self, command: RestoreUndo, checked: bool) -> Origin:
-        return await safeguard_origin(self._tools, command.cluster_id, command.restore_id, checked=checked)
+    async def _find(self, command: RestoreUndo, plan: Mapping[str, Any] | None) -> Origin:
+        return await safeguard_origin(self._tools, command.cluster_id, command.restore_id, checked=plan is None)

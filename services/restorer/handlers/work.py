@@ -23,8 +23,9 @@ from tidewind.ports.store import StoreUnavailable
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
-FindOrigin = Callable[[bool], Awaitable[Origin]]
-"""`await find(checked)`: what is restored. Checked, it is refused if it may not be; once begun, that is past."""
+FindOrigin = Callable[[Mapping[str, Any] | None], Awaitable[Origin]]
+"""`await find(plan)`: what is restored. Without a plan it is refused if it may not be; a restore that was begun, by its
+plan, is past that."""
 
 
 class CancelledBefore(Exception):
@@ -106,7 +107,7 @@ async def _attempt(
         return notices.cancelled("accepted", 0)
     entry = await _patiently(tools, lambda: _entry(tools, context.job.cluster_id))
     if standing is not None:
-        origin, notices.plan = await _origin_again(tools, memory, find_origin), standing
+        origin, notices.plan = await _origin_again(tools, memory, standing, find_origin), standing
     else:
         origin = await _pinned(tools, context, backup_id, find_origin)
         notices.plan = await _planned(tools, context, memory, entry, origin)
@@ -141,10 +142,23 @@ async def _pinned(tools: RestoreTools, context: JobContext, backup_id: str | Non
         pin = Pin(job_id=job.job_id, backups=(backup_id,), pinned_at=tools.clock.now())
         await tools.store.put_if_absent(keys.pin(job.cluster_id, job.job_id), pin.to_bytes())
     try:
-        return await find_origin(True)
+        origin = await find_origin(None)
+        if backup_id is None and origin.backup_id is not None:
+            await _pin(tools, context, origin)
+            again = await find_origin(None)
+            if (again.backup_id, again.log) != (origin.backup_id, origin.log):
+                raise refused("plan-changed", "The backup or log the point is reached by changed while it was pinned")
     except Refused:
         await tools.store.delete([keys.pin(job.cluster_id, job.job_id)])
         raise
+    return origin
+
+
+async def _pin(tools: RestoreTools, context: JobContext, origin: Origin) -> None:
+    assert origin.backup_id is not None
+    job = context.job
+    pin = Pin(job_id=job.job_id, backups=(origin.backup_id,), log=origin.log, pinned_at=tools.clock.now())
+    await tools.store.put_if_absent(keys.pin(job.cluster_id, job.job_id), pin.to_bytes())
 
 
 async def _planned(
@@ -158,11 +172,13 @@ async def _planned(
     return await memory.keep("plan", plan.to_json())
 
 
-async def _origin_again(tools: RestoreTools, memory: JobMemory, find_origin: FindOrigin) -> Origin:
+async def _origin_again(
+    tools: RestoreTools, memory: JobMemory, plan: Mapping[str, Any], find_origin: FindOrigin
+) -> Origin:
     """The source of a restore that was begun: if it cannot be read any more, that is a failure of the restore, which
     leads to the way back."""
     try:
-        return await _patiently(tools, lambda: find_origin(False))
+        return await _patiently(tools, lambda: find_origin(plan))
     except LeaseLost:
         raise
     except Exception as error:

@@ -30,6 +30,7 @@ class Assumptions:
     """Of the settings: what estimates and the space needed are computed with."""
 
     load_mb_per_s: float
+    replay_transactions_per_s: float
     space_factor: float
     limit: timedelta
     undo_kept: timedelta
@@ -56,17 +57,36 @@ class AccountFates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedLeg:
+    """A stretch of log that will be replayed, and the segments (`first` to `last`) that hold it."""
+
+    history: str
+    after: str
+    upto: str
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.history}:{self.after}..{self.upto}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a restore would do. `blockers` must be empty before it may begin; `warnings` are for the reader."""
 
     cluster_id: str
-    mode: Literal["snapshot", "undo"]
+    mode: Literal["snapshot", "point_in_time", "undo"]
     plan_hash: str
     timeline: str
     cut: str | None
     base: str
     base_time: datetime | None
     segments: tuple[str, ...]
+    cut_history: str | None
+    point: Mapping[str, Any] | None
+    legs: tuple[PlannedLeg, ...]
+    undone_transactions: int | None
+    beta: bool
     tables: tuple[TableFate, ...]
     tables_total: int
     tables_not_listed: int
@@ -96,14 +116,29 @@ def plan_hash(*, cluster: str, timeline: str, cut: str | None, base: str, segmen
     return hashlib.sha256(json.dumps(meant, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PointPlan:
+    """What is known of a point beside its backup. `transactions` are to be replayed, `undone` lie behind it."""
+
+    timeline: str
+    cut: str
+    cut_history: str
+    legs: tuple[PlannedLeg, ...]
+    point: Mapping[str, Any]
+    transactions: int
+    undone: int | None
+
+
 def of_snapshot(
     entry: RegistryEntry,
     manifest: Manifest,
     target: TargetState,
     accounts: Mapping[str, str] | None,
     assumptions: Assumptions,
+    *,
+    point: PointPlan | None = None,
 ) -> Plan:
-    """Restore a backup. `accounts` are fingerprints of those it holds."""
+    """Restore a backup, and the log from there to a `point`. `accounts` are fingerprints of those the backup holds."""
     then = {(table.schema_name, table.name): table.rows for table in manifest.tables}
     row_bytes = sum(table.row_bytes for table in manifest.tables)
     needed = round(row_bytes * assumptions.space_factor) + (row_bytes if entry.replicas == "attached" else 0)
@@ -111,15 +146,18 @@ def of_snapshot(
         entry,
         target,
         assumptions,
-        mode="snapshot",
-        timeline=manifest.timeline,
-        cut=manifest.position,
+        mode="snapshot" if point is None else "point_in_time",
+        timeline=manifest.timeline if point is None else point.timeline,
+        cut=manifest.position if point is None else point.cut,
+        point=point,
         base=manifest.backup_id,
         base_time=manifest.snapshot_time,
         then=dict(then),
         accounts=_account_fates(target.account_prints, accounts),
         space_needed=needed,
-        estimate_s=2 + 1.5 * row_bytes / (assumptions.load_mb_per_s * 1e6),
+        estimate_s=2
+        + 1.5 * row_bytes / (assumptions.load_mb_per_s * 1e6)
+        + (point.transactions / assumptions.replay_transactions_per_s if point else 0),
         blockers=_snapshot_blockers(entry, manifest, target),
         warnings=_snapshot_warnings(manifest, target),
     )
@@ -159,9 +197,10 @@ def _plan(
     target: TargetState,
     assumptions: Assumptions,
     *,
-    mode: Literal["snapshot", "undo"],
+    mode: Literal["snapshot", "point_in_time", "undo"],
     timeline: str,
     cut: str | None,
+    point: PointPlan | None = None,
     base: str,
     base_time: datetime | None,
     then: Mapping[tuple[str, str], int | None],
@@ -172,16 +211,22 @@ def _plan(
     warnings: tuple[str, ...],
 ) -> Plan:
     fates = _table_fates(target, then)
+    segments = tuple(str(leg) for leg in point.legs) if point else ()
     known = [rows for rows in then.values() if rows is not None]
     return Plan(
         cluster_id=entry.cluster_id,
         mode=mode,
-        plan_hash=plan_hash(cluster=entry.cluster_id, timeline=timeline, cut=cut, base=base),
+        plan_hash=plan_hash(cluster=entry.cluster_id, timeline=timeline, cut=cut, base=base, segments=segments),
         timeline=timeline,
         cut=cut,
         base=base,
         base_time=base_time,
-        segments=(),
+        segments=segments,
+        cut_history=point.cut_history if point else None,
+        point=point.point if point else None,
+        legs=point.legs if point else (),
+        undone_transactions=point.undone if point else None,
+        beta=point is not None,
         tables=tuple(fates[:LISTED_TABLES]),
         tables_total=len(fates),
         tables_not_listed=max(0, len(fates) - LISTED_TABLES),

@@ -33,15 +33,6 @@ def cluster_refusal(entry: RegistryEntry | None, cluster_id: str) -> Problem | N
     return None
 
 
-def mode_refusal(mode: str) -> Problem | None:
-    if mode == "point_in_time":
-        return problem(
-            "point-in-time-unsupported",
-            "This release restores whole backups; a target_time or target_position cannot be reached yet",
-        )
-    return None
-
-
 def backup_refusal(found: BackupFound, cluster_id: str, backup_id: str) -> Problem | None:
     """Unknown, foreign, deleted, expired, unfinished or failed, too new."""
     stone = found.tombstone

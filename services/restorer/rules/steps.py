@@ -27,6 +27,7 @@ class Action(StrEnum):
     GATE = "gate"
     SAFEGUARD = "safeguard"
     LOAD = "load"
+    REPLAY = "replay"
     DEFINE = "define"
     VERIFY = "verify"
     DECIDE_OPEN = "decide-open"
@@ -43,10 +44,11 @@ FORWARD: tuple[tuple[str, Action], ...] = (
     ("gated", Action.GATE),
     ("safeguarded", Action.SAFEGUARD),
     ("loaded", Action.LOAD),
+    ("replayed", Action.REPLAY),
     ("accounts", Action.DEFINE),
     ("verified", Action.VERIFY),
 )
-"""Steps before the verdict: the note that says a step is done, and the step. A later mode slips its own in here."""
+"""Steps before the verdict: the note that says a step is done, and the step."""
 
 NOTES = ("announced", *(note for note, _ in FORWARD), "opened", "returned", "finished")
 ENDS = frozenset({Action.END_UNTOUCHED, Action.END_RETURNED, Action.END_OPENED})
@@ -54,12 +56,13 @@ ENDS = frozenset({Action.END_UNTOUCHED, Action.END_RETURNED, Action.END_OPENED})
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """`done`: names of the notes that exist. `failure`: why a step could not be done, in words. `deadline` is known
-    once the gate was begun."""
+    """`done`: names of the notes that exist. `replays`: a point of the log is restored. `failure`: why a step could not
+    be done, in words. `deadline` is known once the gate was begun."""
 
     done: Collection[str]
     verdict: Literal["open", "return"] | None
     now: datetime
+    replays: bool = False
     deadline: datetime | None = None
     cancelled: bool = False
     failure: str | None = None
@@ -88,6 +91,8 @@ def next_action(situation: Situation) -> Next:
 
 def _forward(situation: Situation) -> Next:
     for note, action in FORWARD:
+        if action is Action.REPLAY and not situation.replays:
+            continue
         if note not in situation.done:
             return Next(action, f"{note} is the first step that is not done")
     return Next(Action.DECIDE_OPEN, "everything is there and verified")

@@ -11,7 +11,13 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BACKUP = "bkp_0123456789"
 RESTORE = "rst_0123456789"
 JOB = "00000000-0000-5000-8000-000000000001"
-ASSUMED = Assumptions(load_mb_per_s=30, space_factor=1.5, limit=timedelta(hours=3), undo_kept=timedelta(days=7))
+ASSUMED = Assumptions(
+    load_mb_per_s=30,
+    replay_transactions_per_s=8000,
+    space_factor=1.5,
+    limit=timedelta(hours=3),
+    undo_kept=timedelta(days=7),
+)
 
 
 def entry(**more):

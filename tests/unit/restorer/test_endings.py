@@ -144,6 +144,8 @@ class Memory:
 
 
 class Stages:
+    replays = False
+
     """Steps that fail as told; the last error again and again."""
 
     def __init__(self, memory, *errors):

@@ -49,15 +49,6 @@ def test_manifests():
     assert wrong.errors[0].field == "timeline"
 
 
-def test_clusters_and_modes():
-    assert name_of(refusals.cluster_refusal(None, "shop")) == "unknown-cluster"
-    assert name_of(refusals.cluster_refusal(entry(engine="tidb"), "shop")) == "unsupported-engine"
-    assert name_of(refusals.cluster_refusal(entry(state="retired"), "shop")) == "cluster-retired"
-    assert refusals.cluster_refusal(entry(), "shop") is None
-    assert name_of(refusals.mode_refusal("point_in_time")) == "point-in-time-unsupported"
-    assert refusals.mode_refusal("snapshot") is None
-
-
 def test_a_plan_is_confirmed_by_any_prefix_of_its_hash():
     assert refusals.hash_refusal(None, "abcdef0123") is None
     assert refusals.hash_refusal("abcdef", "abcdef0123") is None
@@ -122,3 +113,10 @@ def test_an_older_restore_is_told_which_undo_comes_first():
     assert name_of(problem) == "undo-unavailable"
     assert problem.next_step == f"tidewind restore undo {later}"
     assert undo(later, lived(RESTORE, later)) is None
+
+
+def test_clusters():
+    assert name_of(refusals.cluster_refusal(None, "shop")) == "unknown-cluster"
+    assert name_of(refusals.cluster_refusal(entry(engine="tidb"), "shop")) == "unsupported-engine"
+    assert name_of(refusals.cluster_refusal(entry(state="retired"), "shop")) == "cluster-retired"
+    assert refusals.cluster_refusal(entry(), "shop") is None

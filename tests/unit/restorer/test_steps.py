@@ -89,4 +89,4 @@ def test_the_deadline_is_counted_from_the_stored_moment():
 
 def test_only_steps_before_the_verdict_may_be_interrupted():
     interruptible = {action for action in Action if steps.may_be_interrupted(action)}
-    assert interruptible == {Action.GATE, Action.SAFEGUARD, Action.LOAD, Action.DEFINE, Action.VERIFY}
+    assert interruptible == {Action.GATE, Action.SAFEGUARD, Action.LOAD, Action.REPLAY, Action.DEFINE, Action.VERIFY}
