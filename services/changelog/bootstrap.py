@@ -8,12 +8,14 @@ from schemas.topics import CHANGES
 from services.changelog.handlers.archive import Archive
 from services.changelog.handlers.captures import Captures
 from services.changelog.handlers.notices import CaptureNotices
+from services.changelog.handlers.rollups import RollUps
 from services.changelog.handlers.sending import CaptureTools
 from services.changelog.handlers.windows import Windows
 from services.changelog.settings import ChangelogSettings
 from tidewind.assembly import Platform, open_platform, serve_health
 from tidewind.bus.consumer import Consumer, ConsumerRules
 from tidewind.runtime.catalogue import Catalogue
+from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.metrics import follow_consumer
 from tidewind.runtime.outbox import Composer
@@ -34,6 +36,7 @@ def _assemble(platform: Platform) -> None:
     settings = ChangelogSettings()
     composer = Composer(f"/tidewind/{NAME}/{platform.service.instance}", platform.clock, platform.view)
     archived = LogArchive(platform.store)
+    catalogue = Catalogue(platform.store)
     owned: set[int] = set()
 
     def owns(cluster: str) -> bool:
@@ -87,10 +90,19 @@ def _assemble(platform: Platform) -> None:
     windows = Windows(
         archive,
         archived,
-        Catalogue(platform.store),
+        catalogue,
         publisher=platform.publisher,
         composer=composer,
         view=platform.view,
+        clock=platform.clock,
+        settings=settings,
+    )
+    roll_ups = RollUps(
+        archive,
+        archived,
+        platform.store,
+        catalogue,
+        Ledger(platform.store),
         clock=platform.clock,
         settings=settings,
     )
@@ -99,4 +111,5 @@ def _assemble(platform: Platform) -> None:
     platform.host.add("captures", captures.run)
     platform.host.add("archive", archive.run)
     platform.host.add("windows", windows.run)
+    platform.host.add("roll-ups", roll_ups.run)
     platform.host.on_close("archive", archive.flush)

@@ -13,6 +13,8 @@ PINS = "pins/"
 TOMBSTONES = "tombstones/"
 PROBES = "probes/"
 HISTORIES = "histories/"
+HISTORIES_BEGUN = "histories-begun/"
+CAPTURE_SESSIONS = "capture-sessions/"
 
 
 def registry(cluster: str, revision: int) -> str:
@@ -79,13 +81,18 @@ def history(cluster: str, history_id: str) -> str:
     return f"{HISTORIES}{cluster}/{history_id}/"
 
 
+def histories_begun(cluster: str) -> str:
+    return f"{HISTORIES_BEGUN}{cluster}/"
+
+
 def history_claim(cluster: str, number: int) -> str:
-    """The document that begins a history. Its number is the claim: a cluster has one log at a time."""
-    return f"{HISTORIES}{cluster}/begun/{number:08d}.json"
+    """The document that begins a history. Its number is the claim: a cluster has one log at a time. Beside the
+    segments, so that one listing finds the histories of a whole fleet."""
+    return f"{histories_begun(cluster)}{number:08d}.json"
 
 
 def capture_sessions(cluster: str) -> str:
-    return f"{HISTORIES}{cluster}/sessions/"
+    return f"{CAPTURE_SESSIONS}{cluster}/"
 
 
 def capture_session(cluster: str, session: str) -> str:

@@ -102,6 +102,11 @@ class SegmentRef:
         return self.head.number
 
     @property
+    def size(self) -> int:
+        """Bytes of the whole segment."""
+        return self.head_bytes + self.head.table_stored + sum(frame.stored for frame in self.head.frames)
+
+    @property
     def table_range(self) -> tuple[int, int]:
         """(start, length) in the object."""
         return self.offset + self.head_bytes, self.head.table_stored

@@ -62,12 +62,16 @@ class LogArchive:
 
     async def histories(self, cluster: str) -> list[History]:
         """Oldest first. Raises StoreError."""
-        prefix = f"{keys.HISTORIES}{cluster}/begun/"
-        found = [entry.key async for entry in self._store.list(prefix)]
+        found = [entry.key async for entry in self._store.list(keys.histories_begun(cluster))]
         return [parse(History, await self._store.get(key)) for key in found]
 
     async def objects(self, cluster: str, history: str) -> list[LogObject]:
         """The history's objects in order, without singles that a roll-up holds. Raises LogDamaged at a hole."""
+        rolled, singles = await self.listing(cluster, history)
+        return in_a_row(keys.history(cluster, history), singles, rolled)
+
+    async def listing(self, cluster: str, history: str) -> tuple[list[LogObject], list[LogObject]]:
+        """(roll-ups, singles), each in order, whatever they hold. Raises StoreError."""
         prefix = keys.history(cluster, history)
         singles: list[LogObject] = []
         rolled: list[LogObject] = []
@@ -77,7 +81,7 @@ class LogArchive:
                 singles.append(LogObject(key=entry.key, first=int(one[1]), last=int(one[1])))
             elif several := _ROLLED.fullmatch(name.removeprefix("rollups/")):
                 rolled.append(LogObject(key=entry.key, first=int(several[1]), last=int(several[2])))
-        return in_a_row(prefix, singles, rolled)
+        return rolled, singles
 
     async def last(self, cluster: str, history: str) -> SegmentRef | None:
         """The newest segment; None if there is none yet. Raises StoreError."""

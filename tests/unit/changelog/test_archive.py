@@ -1,0 +1,231 @@
+"""The archive on a real store: sealed blocks become segments that are read back, rolled up, and survive restarts."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from schemas.envelope import Poison
+from services.changelog.handlers.archive import Archive, ClaimLost
+from services.changelog.handlers.rollups import RollUps
+from services.changelog.settings import ChangelogSettings
+from tests.fakes import ManualClock
+from tests.unit.changelog.logs import MadeUpLog
+from tidewind.domain import keys
+from tidewind.domain.blocks import block_name, pack_block
+from tidewind.domain.log_stream import Block
+from tidewind.domain.records import Accepted, Pin, PinnedLog
+from tidewind.ports.bus import BinaryRecord
+from tidewind.runtime.catalogue import Catalogue
+from tidewind.runtime.clock import SystemRandomness
+from tidewind.runtime.ledger import Ledger
+from tidewind.runtime.log_archive import LogArchive, LogDamaged
+from tidewind.store.directory import DirectoryStore
+from tidewind.store.keyring import Keyring
+from tidewind.store.sealed import SealedStore
+
+HISTORY = MadeUpLog([]).history
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        randomness = SystemRandomness()
+        inner = DirectoryStore(folder)
+        self.inner = inner
+        self.store = SealedStore(inner, Keyring.generate("test", randomness), randomness)
+        self.clock = ManualClock()
+        self.commits = 0
+        self.kafka: list[BinaryRecord] = []
+        self.begin()
+
+    def begin(self) -> None:
+        self.archived = LogArchive(self.store)
+        self.archive = Archive(
+            self.store,
+            self.store,
+            self.archived,
+            clock=self.clock,
+            settings=ChangelogSettings(),
+            commit_soon=self._commit,
+        )
+
+    def _commit(self) -> None:
+        self.commits += 1
+
+    async def send(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            name = f"{block.session}/{block.sequence}"
+            sealed = await self.store.seal(
+                block_name(block.cluster_id, block.session, block.sequence), pack_block(block)
+            )
+            record = BinaryRecord(key=block.cluster_id, name=name, value=sealed, partition=0, offset=len(self.kafka))
+            self.kafka.append(record)
+            await self.archive.take(record)
+
+    async def seal(self) -> None:
+        self.clock.advance(6)
+        for known in self.archive.logs.values():
+            await self.archive._seal_due(known)
+
+    async def read(self) -> list[tuple[str, bytes]]:
+        """Every transaction with its bytes, as a reader of the store finds them."""
+        found, session, base, data = [], None, 0, bytearray()
+        async for ref in self.archived.segments("shop", HISTORY):
+            if ref.head.session != session:
+                session, base, data = ref.head.session, ref.head.start, bytearray()
+            for index in range(len(ref.head.frames)):
+                data += await self.archived.frame(ref, index)
+            for one in await self.archived.transactions(ref):
+                found.append((one.gtid, bytes(data[one.start - base : one.end - base])))
+        return found
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> Bench:
+    made = Bench(tmp_path)
+    await made.inner.open()
+    return made
+
+
+def first_session(log: MadeUpLog, name: str, after: int, upto: int, *, begins: bool = False) -> list[Block]:
+    return log.session(name, after, upto, random.Random(upto), cause="first" if begins else None)
+
+
+async def test_blocks_become_segments_that_read_back_equal(bench: Bench) -> None:
+    log = MadeUpLog([10, 2000, 3, 5, 700])
+    await bench.send(first_session(log, "01", 0, 3, begins=True))
+    await bench.seal()
+    await bench.send(first_session(log, "02", 2, 5))
+    await bench.archive.flush()
+    assert await bench.read() == [(f"0-1-{number}", log.body(number)) for number in range(1, 6)]
+    (history,) = await bench.archived.histories("shop")
+    assert (history.history, history.number, history.cause) == (HISTORY, 1, "first")
+    reach = await bench.archived.reach(history)
+    assert reach.position == "0-1-5"
+    assert bench.commits > 0
+
+
+async def test_a_killed_archive_begins_again_at_what_was_held_back(bench: Bench) -> None:
+    log = MadeUpLog([50] * 20)
+    blocks = first_session(log, "01", 0, 20, begins=True)
+    await bench.send(blocks[: len(blocks) // 2])
+    await bench.seal()
+    held = bench.archive.held_back(0)
+    committed = len(bench.kafka) if held is None else held
+    await bench.send(blocks[len(blocks) // 2 : len(blocks) // 2 + 3])
+    bench.begin()
+    for record in bench.kafka[committed:]:
+        await bench.archive.take(record)
+    await bench.send(blocks[len(blocks) // 2 + 3 :])
+    await bench.archive.flush()
+    assert [gtid for gtid, _ in await bench.read()] == [f"0-1-{number}" for number in range(1, 21)]
+    assert bench.archive.held_back(0) is None
+
+
+async def test_two_archives_never_put_the_same_segment(bench: Bench) -> None:
+    log = MadeUpLog([50] * 8)
+    blocks = first_session(log, "01", 0, 8, begins=True)
+    await bench.send(blocks)
+    zombie = bench.archive
+    bench.begin()
+    for record in bench.kafka:
+        await bench.archive.take(record)
+    await bench.archive.flush()
+    with pytest.raises(ClaimLost):
+        await zombie.flush()
+    assert len(await bench.read()) == 8
+
+
+async def test_a_block_that_was_changed_or_swapped_is_poison(bench: Bench) -> None:
+    log = MadeUpLog([50] * 3)
+    await bench.send(first_session(log, "01", 0, 3, begins=True))
+    good = bench.kafka[1]
+    flipped = bytes((good.value[0] ^ 1,)) + good.value[1:]
+    for wrong in (replace(good, value=flipped), replace(good, name="01/7"), replace(good, name="x")):
+        with pytest.raises(Poison):
+            await bench.archive.take(wrong)
+
+
+async def rolled(bench: Bench) -> RollUps:
+    log = MadeUpLog([40] * 30)
+    blocks = first_session(log, "01", 0, 30, begins=True)
+    for block in blocks:
+        await bench.send([block])
+        await bench.seal()
+        bench.clock.advance(300)
+    await bench.archive.flush()
+    bench.clock.advance(4 * 3600)
+    return RollUps(
+        bench.archive,
+        bench.archived,
+        bench.store,
+        Catalogue(bench.store),
+        Ledger(bench.store),
+        clock=bench.clock,
+        settings=ChangelogSettings(),
+    )
+
+
+async def test_hours_are_rolled_up_and_read_the_same(bench: Bench) -> None:
+    roll_ups = await rolled(bench)
+    before, objects = await bench.read(), len(await bench.archived.objects("shop", HISTORY))
+    assert await roll_ups.roll_up("shop", HISTORY) > 0
+    bench.archived = LogArchive(bench.store)
+    assert await bench.read() == before
+    assert len(await bench.archived.objects("shop", HISTORY)) < objects / 2
+    _, singles = await bench.archived.listing("shop", HISTORY)
+    assert len(singles) < 3
+
+
+async def test_singles_that_a_restore_reads_stay(bench: Bench) -> None:
+    roll_ups = await rolled(bench)
+    pin = Pin(
+        job_id="3f0e8a52-7c1b-5a3e-9d55-0f6f3c1f8e21",
+        backups=(),
+        log=(PinnedLog(history=HISTORY, first=2, last=4),),
+        pinned_at=bench.clock.now(),
+    )
+    await bench.store.put(keys.pin("shop", pin.job_id), pin.to_bytes())
+    running = Accepted(
+        job_id=pin.job_id,
+        service="restorer",
+        cluster_id="shop",
+        command="tidewind.restore.request.v1",
+        body={},
+        body_sha256="",
+        message_id="m",
+        source="/t",
+        accepted_at=bench.clock.now(),
+    )
+    await Ledger(bench.store).accept(running)
+    await roll_ups.roll_up("shop", HISTORY)
+    _, singles = await bench.archived.listing("shop", HISTORY)
+    assert {2, 3, 4} <= {one.first for one in singles}
+    assert 1 not in {one.first for one in singles}
+
+
+@pytest.mark.parametrize("missing", [1, 3])
+async def test_a_missing_segment_is_named_and_never_skipped(bench: Bench, missing: int) -> None:
+    log = MadeUpLog([40] * 12)
+    for block in first_session(log, "01", 0, 12, begins=True):
+        await bench.send([block])
+        await bench.seal()
+    await bench.archive.flush()
+    await bench.store.delete([keys.segment("shop", HISTORY, missing)])
+    with pytest.raises(LogDamaged, match=f"{missing:016d}|segment {missing}"):
+        await bench.read()
+
+
+async def test_a_foreign_or_swapped_segment_is_refused(bench: Bench) -> None:
+    log = MadeUpLog([40] * 12)
+    for block in first_session(log, "01", 0, 12, begins=True):
+        await bench.send([block])
+        await bench.seal()
+    await bench.archive.flush()
+    two, three = (keys.segment("shop", HISTORY, number) for number in (2, 3))
+    content = await bench.store.get(two)
+    await bench.store.delete([three])
+    await bench.store.put(three, content)
+    with pytest.raises(LogDamaged, match="says it is segment 2"):
+        await bench.read()
