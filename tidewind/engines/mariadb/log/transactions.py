@@ -18,11 +18,12 @@ The C twin in `_walk.c` gives the same bytes, groups and failures; a property te
 
 import struct
 import zlib
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from tidewind.domain import log_stream
 from tidewind.engines.mariadb.log import events
 
+NAME_BYTES: Final = 512
 HELD_BYTES: Final = 8192
 """Events that must be looked into are shorter; a longer statement ends no transaction by its text."""
 
@@ -31,19 +32,10 @@ FailureKind = Literal["damaged", "unknown", "incident", "header"]
 begin a new session with it at `consumed` bytes of the last `feed`."""
 
 
-class Group(NamedTuple):
-    """A whole transaction. `start` and `end` are offsets in the session; `stamp` is the log's, in seconds; `gtid_flags`
-    and `extra_flags` are those of its GTID event; `checksum` is the CRC-32 of its events' checksums."""
-
-    domain: int
-    server: int
-    sequence: int
-    start: int
-    end: int
-    stamp: int
-    gtid_flags: int
-    extra_flags: int
-    checksum: int
+Group = tuple[str, int, int, int, int, int, int, int]
+"""A whole transaction: (GTID, domain, sequence number, start, end, stamp, flags, checksum). Start and end are offsets
+in the session; the stamp is the log's, in seconds; flags are those of `log_stream.Transaction`; the checksum is the
+CRC-32 of its events' checksums. A plain tuple, because hundreds of thousands come in a second."""
 
 
 _CRC = struct.Struct("<I")
@@ -101,7 +93,7 @@ class PythonSplitter:
         self._held = b""
         self._crc = 0
         self._tail = b""
-        self._group: tuple[int, int, int, int, int, int, int] | None = None
+        self._group: tuple[int, int, int, int, int, int] | None = None
         self._chain = 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> tuple[bytes, list[Group]]:
@@ -228,7 +220,7 @@ class PythonSplitter:
     def _rotated(self, matches: bool) -> None:
         body = self._held[events.HEADER_BYTES : len(self._held) - (4 if matches else 0)]
         self.log_offset = int.from_bytes(body[:4], "little")
-        self.log_file = body[8:].split(b"\0", 1)[0]
+        self.log_file = body[8:].split(b"\0", 1)[0][:NAME_BYTES]
 
     def _described(self, out: list[bytes], matches: bool) -> None:
         raw = self._held
@@ -257,17 +249,7 @@ class PythonSplitter:
             self._fail("damaged", "it is shorter than such an event")
             return
         sequence, domain, flags = _GTID_BODY.unpack_from(body)
-        at = _GTID_BODY.size + (8 if flags & events.GROUP_COMMIT else 0)
-        if flags & (events.XA_PREPARED | events.XA_COMPLETED):
-            if len(body) < at + 6:
-                self._fail("damaged", "it is shorter than such an event")
-                return
-            at += 6 + body[at + 4] + body[at + 5]
-        if len(body) < at:
-            self._fail("damaged", "it is shorter than such an event")
-            return
-        extra = body[at] if len(body) > at else 0
-        self._group = (domain, self._server, sequence, self.length - self._size, self._stamp, flags, extra)
+        self._group = (domain, self._server, sequence, self.length - self._size, self._stamp, flags)
 
     def _ends(self) -> bool:
         assert self._group is not None
@@ -286,8 +268,9 @@ class PythonSplitter:
 
     def _closed(self, groups: list[Group]) -> None:
         assert self._group is not None
-        domain, server, sequence, start, stamp, flags, extra = self._group
-        groups.append(Group(domain, server, sequence, start, self.length, stamp, flags, extra, self._chain))
+        domain, server, sequence, start, stamp, flags = self._group
+        gtid = f"{domain}-{server}-{sequence}"
+        groups.append((gtid, domain, sequence, start, self.length, stamp, log_flags(flags), self._chain))
         self._group = None
 
 
@@ -296,9 +279,8 @@ def _said(description: bytes) -> tuple[bytes, bytes]:
     return description[events.HEADER_BYTES : _DESCRIPTION_START], description[_DESCRIPTION_LENGTHS:-4]
 
 
-def log_flags(group: Group) -> int:
-    """The flags of `log_stream.Transaction`."""
-    flags = group.gtid_flags
+def log_flags(flags: int) -> int:
+    """The flags of `log_stream.Transaction` from those of a GTID event."""
     found = 0
     if flags & events.IS_DDL:
         found |= log_stream.DDL
@@ -309,3 +291,14 @@ def log_flags(group: Group) -> int:
     if not flags & (events.TRANSACTIONAL | events.IS_DDL | events.XA_PREPARED | events.XA_COMPLETED):
         found |= log_stream.UNTRANSACTED
     return found
+
+
+try:
+    from tidewind.engines.mariadb.log._walk import Splitter
+
+    COMPILED = True
+except ImportError:  # installed without a compiler
+    Splitter = PythonSplitter  # type: ignore[assignment,misc]
+    COMPILED = False
+
+__all__ = ["COMPILED", "FailureKind", "Group", "PythonSplitter", "Splitter", "log_flags"]
