@@ -1,0 +1,1 @@
+"""MariaDB's binary log: events, transactions, row images, and reading it over the replication protocol."""
