@@ -9,6 +9,7 @@ from services.scheduler.handlers.backups import RouteDelete, RouteRun, RouteVeri
 from services.scheduler.handlers.bases import BaseKeeper
 from services.scheduler.handlers.clusters import EnrollCluster, RetireCluster, UpdateCluster
 from services.scheduler.handlers.days import SlotDays
+from services.scheduler.handlers.log_removals import LogRemovals, Promise
 from services.scheduler.handlers.registry_changes import RegistryChanges
 from services.scheduler.handlers.removals import RemovalKeeper
 from services.scheduler.handlers.setting import SetBackupSetting
@@ -25,6 +26,7 @@ from tidewind.bus.consumer import Consumer, ConsumerRules
 from tidewind.domain import ids
 from tidewind.domain.regions import extend_regions, shipped_regions
 from tidewind.ports.bus import BusError, RecordHandler
+from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.metrics import STREAM_RESTARTS, follow_consumer
 from tidewind.runtime.service import JobService
 from tidewind.runtime.settings import RegionSettings
@@ -122,7 +124,20 @@ def _tick_handler(service: JobService, days: SlotDays, platform: Platform, setti
         Keepers(
             slots=SlotKeeper(rules, days, survey, speaker),
             bases=BaseKeeper(service.ledger, service.catalogue, survey, speaker),
-            removals=RemovalKeeper(service.ledger, service.catalogue, speaker),
+            removals=RemovalKeeper(
+                service.ledger,
+                service.catalogue,
+                survey,
+                speaker,
+                LogRemovals(
+                    LogArchive(platform.store),
+                    speaker,
+                    Promise(
+                        window=timedelta(days=settings.point_in_time_days),
+                        max_replay=timedelta(days=settings.max_replay_days),
+                    ),
+                ),
+            ),
             statuses=StatusKeeper(platform.publisher, service.composer, platform.view),
         ),
         survey=survey,

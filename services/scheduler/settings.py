@@ -23,3 +23,5 @@ class SchedulerSettings(BaseSettings):
     overdue_end_h: float = Field(default=6.0, gt=0)
     retention_every_min: float = Field(default=15.0, gt=0)
     allow_manual_backups: bool = False
+    point_in_time_days: int = Field(default=90, ge=1, description="How far back any instant of a captured log reaches")
+    max_replay_days: float = Field(default=7.0, gt=0, description="The longest replay: how far bases may lie apart")

@@ -10,14 +10,14 @@ One pure function decides for a cluster, from its catalogue, its setting and the
   stays reachable so: of the backups that expired, those needed as bases stay on, hidden.
 - Where the clock cannot be trusted nothing goes at all.
 
-Bases, on each timeline by itself: the newest backup at or before the window's start is the anchor; after it an expired
-backup goes only if its kept predecessor and its successor lie at most `max_replay` apart. The tempting shorter rule,
-keep the anchor alone, never advances: by the time the window's start has moved on, every later base is gone. With this
-rule the kept ones stay at most `max_replay` apart, so that the next anchor is always there.
+Bases, on each timeline and in each captured log by itself: the newest backup at or before the window's start is the
+anchor; after it an expired backup goes only if its kept predecessor and its successor lie at most `max_replay` apart.
+The tempting shorter rule, keep the anchor alone, never advances: by the time the window's start has moved on, every
+later base is gone. With this rule the kept ones stay at most `max_replay` apart, so that the next anchor is there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -31,11 +31,13 @@ Reason = Literal["young", "newest", "base", "in-use", "clock", "expired", "faile
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """A backup as the catalogue knows it. `at` is the instant its content shows; for a failed one, when it ended."""
+    """A backup as the catalogue knows it. `at` is the instant its content shows; for a failed one, when it ended.
+    `history` is the captured log it stands in, None if nobody captured."""
 
     backup_id: str
     at: datetime
     timeline: str | None
+    history: str | None = None
     complete: bool = True
     good: bool = True
     listed: bool = True
@@ -43,11 +45,18 @@ class Backup:
 
 @dataclass(frozen=True, kw_only=True)
 class PointInTime:
-    """`window`: how far back any instant must be reachable. `timeline_ends`: when each abandoned timeline ended."""
+    """`window`: how far back any instant must be reachable. `timeline_ends` and `history_ends`: when each timeline that
+    was left, and each log that was broken off, ended."""
 
     window: timedelta
     max_replay: timedelta
     timeline_ends: Mapping[str, datetime]
+    history_ends: Mapping[str, datetime] = field(default_factory=dict)
+
+    def end_of(self, timeline: str, history: str | None) -> datetime | None:
+        """When the stretch of log that is both ended; None if it goes on."""
+        ends = (self.timeline_ends.get(timeline), self.history_ends.get(history or ""))
+        return min((end for end in ends if end is not None), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +87,7 @@ def from_catalogue(entries: Iterable[CatalogueEntry]) -> list[Backup]:
             backup_id=entry.backup_id,
             at=entry.outcome.snapshot_time or entry.outcome.ended_at,
             timeline=entry.outcome.timeline,
+            history=entry.outcome.history,
             complete=entry.restorable,
             good=entry.restorable and not entry.damaged and not entry.outcome.suspect,
             listed=entry.outcome.listed,
@@ -174,13 +184,13 @@ def _needed_bases(
     if window is None or settings.retired:
         return frozenset()
     start = now - window.window
-    by_timeline: dict[str, list[Backup]] = {}
+    chains: dict[tuple[str, str | None], list[Backup]] = {}
     for backup in sorted(backups, key=_age_order):
         if backup.good and backup.complete and backup.timeline is not None:
-            by_timeline.setdefault(backup.timeline, []).append(backup)
+            chains.setdefault((backup.timeline, backup.history), []).append(backup)
     needed: set[str] = set()
-    for timeline, chain in by_timeline.items():
-        end = window.timeline_ends.get(timeline)
+    for (timeline, history), chain in chains.items():
+        end = window.end_of(timeline, history)
         if end is not None and end < start:
             continue
         firmly = {

@@ -1,8 +1,8 @@
-"""Sees to it that the cluster's present timeline has a base: a completed backup taken on it.
+"""Sees to it that the cluster's present timeline, and the log captured now, have a base: a completed backup in them.
 
-Opening a restore begins a new timeline and orders nobody to back it up; that it has no base is what makes one due. A
-slot that is due or running serves as the base, so that no cluster is read twice in a row. A base that failed is tried
-again under a new id after a pause, until any backup of the timeline completes.
+Opening a restore begins a new timeline, and a gap a new history, and neither orders anybody to back it up; that it has
+no base is what makes one due. A slot that is due or running serves as the base, so that no cluster is read twice in a
+row. A base that failed is tried again under a new id after a pause, until any backup of them completes.
 """
 
 from datetime import datetime
@@ -11,6 +11,7 @@ from services.scheduler.handlers.memory import Memory
 from services.scheduler.handlers.speaker import Speaker
 from services.scheduler.handlers.survey import Survey
 from services.scheduler.rules.emission import base_pause_s, base_work
+from tidewind.domain.ids import ROOT_TIMELINE
 from tidewind.domain.records import RegistryEntry
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.ledger import Ledger
@@ -28,22 +29,27 @@ class BaseKeeper:
     async def keep(self, history: tuple[RegistryEntry, ...], memory: Memory, now: datetime) -> None:
         """One round for one cluster. Raises StoreError, BusUnavailable."""
         entry = history[-1]
-        timeline = await self._survey.newest_timeline(entry.cluster_id)
-        if timeline is None or timeline.timeline in memory.based or entry.state == "retired":
+        cluster = entry.cluster_id
+        timeline = await self._survey.newest_timeline(cluster)
+        captured = await self._survey.histories(cluster)
+        log = captured[-1].history if captured else None
+        if (timeline is None and log is None) or entry.state == "retired":
             return
-        if self._survey.restoring(entry.cluster_id) or memory.open_days:
+        wanted = (timeline.timeline if timeline else ROOT_TIMELINE, log)
+        if wanted in memory.based or self._survey.restoring(cluster) or memory.open_days:
             return
         if memory.slot is not None and memory.slot.state in ("due", "deferred"):
             return
-        for backup in await self._catalogue.backups(entry.cluster_id):
-            if backup.outcome.result == "completed" and backup.outcome.timeline == timeline.timeline:
-                memory.based.add(timeline.timeline)
+        for backup in await self._catalogue.backups(cluster):
+            outcome = backup.outcome
+            if outcome.result == "completed" and outcome.timeline == wanted[0] and log in (None, outcome.history):
+                memory.based.add(wanted)
                 return
-        await self._order(entry.cluster_id, timeline.timeline, memory, now)
+        await self._order(cluster, wanted, memory, now)
 
-    async def _order(self, cluster: str, timeline: str, memory: Memory, now: datetime) -> None:
+    async def _order(self, cluster: str, wanted: tuple[str, str | None], memory: Memory, now: datetime) -> None:
         for attempt in range(1, _MOST_ATTEMPTS):
-            work = base_work(cluster, timeline, attempt)
+            work = base_work(cluster, *wanted, attempt)
             standing = await self._ledger.accepted(cluster, work.job_id)
             if standing is None:
                 await self._speaker.order(work, memory, now)

@@ -27,7 +27,7 @@ class Memory:
     overdue_said: set[str] = field(default_factory=set)
     deferred_until: datetime | None = None
     emitted: dict[str, Emitted] = field(default_factory=dict)
-    based: set[str] = field(default_factory=set)
+    based: set[tuple[str, str | None]] = field(default_factory=set)
     retained_at: float | None = None
     withdrawn: bool = False
     published: dict[str, str] = field(default_factory=dict)

@@ -1,51 +1,92 @@
-"""Orders the removal of what retention lets go. The rule is tidewind.domain.retention; the snapshotter does it.
+"""Orders the removal of what retention lets go: backups by the snapshotter, segments of the log by the archive.
 
 Invariant: each order follows from a catalogue read for it, never from a remembered one, and from a trusted clock.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 
+from services.scheduler.handlers.log_removals import LogRemovals, Promise
 from services.scheduler.handlers.memory import Memory
 from services.scheduler.handlers.speaker import Speaker
+from services.scheduler.handlers.survey import Survey
 from services.scheduler.rules.emission import removal_work
-from tidewind.domain.records import RegistryEntry
-from tidewind.domain.retention import RetentionSettings, from_catalogue, plan_retention
+from tidewind.domain.histories import History
+from tidewind.domain.records import RegistryEntry, Timeline
+from tidewind.domain.retention import PointInTime, RetentionSettings, from_catalogue, plan_retention
 from tidewind.runtime.catalogue import Catalogue, pins_in_force
 from tidewind.runtime.ledger import Ledger
 
 
 class RemovalKeeper:
-    def __init__(self, ledger: Ledger, catalogue: Catalogue, speaker: Speaker) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalogue: Catalogue,
+        survey: Survey,
+        speaker: Speaker,
+        log_removals: LogRemovals,
+    ) -> None:
         self._ledger = ledger
         self._catalogue = catalogue
+        self._survey = survey
         self._speaker = speaker
+        self._log = log_removals
 
     async def keep(
         self, history: tuple[RegistryEntry, ...], memory: Memory, now: datetime, clock_doubt: str | None
     ) -> int:
         """One round for one cluster; returns how many backups remain. Raises StoreError, BusUnavailable."""
         entry = history[-1]
-        entries = await self._catalogue.backups(entry.cluster_id)
+        cluster = entry.cluster_id
+        entries = await self._catalogue.backups(cluster)
+        pins = await pins_in_force(self._catalogue, self._ledger, cluster)
+        captured = await self._survey.histories(cluster)
         verdicts = plan_retention(
             from_catalogue(entries),
-            retention_settings(entry, clock_doubt=clock_doubt),
+            retention_settings(
+                entry,
+                clock_doubt=clock_doubt,
+                point_in_time=point_in_time(self._log.promise, await self._survey.timelines(cluster), captured),
+            ),
             now,
-            in_use=await self._in_use(entry.cluster_id),
+            in_use=frozenset(backup for pin in pins for backup in pin.backups),
         )
         for verdict in verdicts:
             if not verdict.keep:
-                work = removal_work(entry.cluster_id, verdict.backup_id, now, retired=entry.state == "retired")
+                work = removal_work(cluster, verdict.backup_id, now, retired=entry.state == "retired")
                 await self._speaker.order(work, memory, now)
+        if captured and clock_doubt is None:
+            kept = {verdict.backup_id for verdict in verdicts if verdict.keep}
+            await self._log.keep(captured, [one for one in entries if one.backup_id in kept], memory, now)
         return len(entries)
 
-    async def _in_use(self, cluster: str) -> frozenset[str]:
-        pins = await pins_in_force(self._catalogue, self._ledger, cluster)
-        return frozenset(backup for pin in pins for backup in pin.backups)
+
+def point_in_time(promise: Promise, timelines: Sequence[Timeline], captured: Sequence[History]) -> PointInTime | None:
+    """What retention must keep for the log; None where none is captured."""
+    if not captured:
+        return None
+    return PointInTime(
+        window=promise.window,
+        max_replay=promise.max_replay,
+        timeline_ends={earlier.timeline: later.ended_at or later.started_at for earlier, later in pairwise(timelines)},
+        history_ends={earlier.history: later.started_at for earlier, later in pairwise(captured)},
+    )
 
 
 def retention_settings(
-    entry: RegistryEntry, *, retention_days: int | None = None, clock_doubt: str | None = None
+    entry: RegistryEntry,
+    *,
+    retention_days: int | None = None,
+    clock_doubt: str | None = None,
+    point_in_time: PointInTime | None = None,
 ) -> RetentionSettings:
     """What a registry entry means for retention; `retention_days` in place of its own, to see what would change."""
     days = entry.setting.retention_days if retention_days is None else retention_days
-    return RetentionSettings(retention=timedelta(days=days), retired=entry.state == "retired", clock_doubt=clock_doubt)
+    return RetentionSettings(
+        retention=timedelta(days=days),
+        retired=entry.state == "retired",
+        point_in_time=point_in_time,
+        clock_doubt=clock_doubt,
+    )

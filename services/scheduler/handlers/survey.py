@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidewind.domain import keys
+from tidewind.domain.histories import History
 from tidewind.domain.records import RegistryEntry, Timeline, parse
 from tidewind.ports.clock import Clock
 from tidewind.ports.store import Store
@@ -18,6 +19,7 @@ class _Listing:
 
     revisions: dict[str, list[str]] = field(default_factory=dict)
     timelines: dict[str, list[str]] = field(default_factory=dict)
+    histories: dict[str, list[str]] = field(default_factory=dict)
     backups_open: dict[str, frozenset[str]] = field(default_factory=dict)
     restores_open: dict[str, frozenset[str]] = field(default_factory=dict)
     oldest_open: dict[str, datetime] = field(default_factory=dict)
@@ -35,6 +37,7 @@ class Survey:
         self._listing = _Listing()
         self._entries: dict[str, RegistryEntry] = {}
         self._timelines: dict[str, Timeline] = {}
+        self._histories: dict[str, History] = {}
 
     async def refresh(self, *, at_once: bool = False) -> None:
         """List again unless the last listing is young. Raises StoreError, keeping the last one."""
@@ -45,6 +48,7 @@ class Survey:
         self._listing = _Listing(
             revisions=await self._by_cluster(keys.REGISTRY),
             timelines=await self._by_cluster(keys.TIMELINES),
+            histories=await self._by_cluster(keys.HISTORIES_BEGUN),
             backups_open=await self._open(SNAPSHOTTER, oldest),
             restores_open=await self._open(RESTORER, oldest),
             oldest_open=oldest,
@@ -75,13 +79,27 @@ class Survey:
             history.append(self._entries[key])
         return tuple(history)
 
-    async def newest_timeline(self, cluster: str) -> Timeline | None:
+    async def timelines(self, cluster: str) -> list[Timeline]:
+        """Oldest first."""
         found = []
         for key in self._listing.timelines.get(cluster, ()):
             if key not in self._timelines:
                 self._timelines[key] = parse(Timeline, await self._store.get(key))
             found.append(self._timelines[key])
-        return max(found, key=lambda timeline: timeline.started_at, default=None)
+        return sorted(found, key=lambda timeline: timeline.started_at)
+
+    async def newest_timeline(self, cluster: str) -> Timeline | None:
+        found = await self.timelines(cluster)
+        return found[-1] if found else None
+
+    async def histories(self, cluster: str) -> list[History]:
+        """The cluster's captured logs, oldest first; none where nothing is captured."""
+        found = []
+        for key in self._listing.histories.get(cluster, ()):
+            if key not in self._histories:
+                self._histories[key] = parse(History, await self._store.get(key))
+            found.append(self._histories[key])
+        return found
 
     async def _by_cluster(self, prefix: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

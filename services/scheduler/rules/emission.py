@@ -15,6 +15,7 @@ from tidewind.domain import ids
 
 BACKUP_RUN = "tidewind.backup.run.v1"
 BACKUP_DELETE = "tidewind.backup.delete.v1"
+SEGMENTS_DELETE = "tidewind.segments.delete.v1"
 SOURCE = "/tidewind/scheduler"
 ACTOR = "tidewind scheduler"
 RESERVED_KEYS = ("slot:", "base:", "retention:")
@@ -29,7 +30,7 @@ class Work:
     cluster: str
     command: str
     key: str
-    body: dict[str, str | bool]
+    body: dict[str, str | bool | int]
 
     @property
     def job_id(self) -> str:
@@ -66,9 +67,9 @@ def slot_work(cluster: str, day: date) -> Work:
     )
 
 
-def base_work(cluster: str, timeline: str, attempt: int) -> Work:
-    """The backup that makes a timeline's start restorable; `attempt` counts from 1."""
-    key = f"base:{timeline}" if attempt == 1 else f"base:{timeline}:{attempt}"
+def base_work(cluster: str, timeline: str, history: str | None, attempt: int) -> Work:
+    """The backup that makes a timeline's start, in the log captured then, restorable; `attempt` counts from 1."""
+    key = ":".join(("base", timeline, *([history] if history else []), *([str(attempt)] if attempt > 1 else [])))
     return Work(cluster=cluster, command=BACKUP_RUN, key=key, body={"cluster_id": cluster, "cause": "base"})
 
 
@@ -85,6 +86,16 @@ def removal_work(cluster: str, backup: str, now: datetime, *, retired: bool) -> 
             "cause": "retention",
             "confirm_shorter_window": retired,
         },
+    )
+
+
+def log_removal_work(cluster: str, history: str, through: int, now: datetime) -> Work:
+    """The deletion of segments that no kept backup needs; a new key each day, as for backups."""
+    return Work(
+        cluster=cluster,
+        command=SEGMENTS_DELETE,
+        key=f"retention:{history}:{through}:{now.astimezone(UTC).date().isoformat()}",
+        body={"cluster_id": cluster, "history": history, "through": through},
     )
 
 
