@@ -4,22 +4,21 @@ from functools import partial
 
 from tidewind.engines.mariadb.log.capture import MariaDBCaptureEngine
 
-from schemas.topics import CHANGES
+from schemas.commands import COMMANDS
+from schemas.topics import BACKUPS, CHANGES
 from services.changelog.handlers.archive import Archive
 from services.changelog.handlers.captures import Captures
 from services.changelog.handlers.notices import CaptureNotices
+from services.changelog.handlers.removal import DeleteSegments
 from services.changelog.handlers.rollups import RollUps
 from services.changelog.handlers.sending import CaptureTools
 from services.changelog.handlers.windows import Windows
 from services.changelog.settings import ChangelogSettings
 from tidewind.assembly import Platform, open_platform, serve_health
 from tidewind.bus.consumer import Consumer, ConsumerRules
-from tidewind.runtime.catalogue import Catalogue
-from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.metrics import follow_consumer
-from tidewind.runtime.outbox import Composer
-from tidewind.runtime.registry import Registry
+from tidewind.runtime.service import JobService
 
 NAME = "changelog"
 
@@ -34,13 +33,20 @@ async def serve() -> int:
 
 def _assemble(platform: Platform) -> None:
     settings = ChangelogSettings()
-    composer = Composer(f"/tidewind/{NAME}/{platform.service.instance}", platform.clock, platform.view)
+    service = JobService(
+        NAME,
+        platform.service.instance,
+        store=platform.store,
+        publisher=platform.publisher,
+        view=platform.view,
+        clock=platform.clock,
+        partition_of=platform.partition_of,
+        partitions=platform.partitions,
+        for_others=frozenset(COMMANDS) - {DeleteSegments.command},
+    )
+    composer = service.composer
     archived = LogArchive(platform.store)
-    catalogue = Catalogue(platform.store)
-    owned: set[int] = set()
-
-    def owns(cluster: str) -> bool:
-        return platform.partition_of(cluster) in owned
+    service.offer((DeleteSegments(platform.store, archived, service.catalogue, service.ledger),))
 
     def commit_soon() -> None:
         consumer.commit_soon()
@@ -69,18 +75,17 @@ def _assemble(platform: Platform) -> None:
             clock=platform.clock,
         ),
     )
-    captures = Captures(Registry(platform.store), {"mariadb": MariaDBCaptureEngine()}, tools, owns)
+    captures = Captures(service.registry, {"mariadb": MariaDBCaptureEngine()}, tools, service.owns)
 
     async def assigned(partitions: frozenset[int]) -> None:
-        owned.clear()
-        owned.update(partitions)
+        await service.assigned(partitions)
         await captures.assigned()
 
     consumer = Consumer(
         platform.connection,
         platform.publisher,
         ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}"),
-        {},
+        {BACKUPS: service.handle},
         clock=platform.clock,
         binary={CHANGES: archive.take},
         held_back={CHANGES: archive.held_back},
@@ -90,7 +95,7 @@ def _assemble(platform: Platform) -> None:
     windows = Windows(
         archive,
         archived,
-        catalogue,
+        service.catalogue,
         publisher=platform.publisher,
         composer=composer,
         view=platform.view,
@@ -101,15 +106,18 @@ def _assemble(platform: Platform) -> None:
         archive,
         archived,
         platform.store,
-        catalogue,
-        Ledger(platform.store),
+        service.catalogue,
+        service.ledger,
         clock=platform.clock,
         settings=settings,
     )
     follow_consumer(NAME, consumer)
     platform.host.add("consumer", consumer.run)
+    platform.host.add("takeover", service.take_over)
+    platform.host.add("late statuses", service.late_statuses.run)
     platform.host.add("captures", captures.run)
     platform.host.add("archive", archive.run)
     platform.host.add("windows", windows.run)
     platform.host.add("roll-ups", roll_ups.run)
     platform.host.on_close("archive", archive.flush)
+    platform.host.on_close("jobs", lambda: service.stop(platform.service.stop_deadline_s))

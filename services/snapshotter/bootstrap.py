@@ -38,6 +38,7 @@ async def _assemble(platform: Platform) -> None:
         clock=platform.clock,
         partition_of=platform.partition_of,
         partitions=platform.partitions,
+        for_others=frozenset({"tidewind.segments.delete.v1"}),
     )
     tools = SnapshotTools(
         engines={"mariadb": MariaDBSnapshotEngine()},

@@ -44,10 +44,12 @@ CommandType = TypeVar("CommandType", bound=Command)
 
 @dataclass(frozen=True, kw_only=True)
 class IntakeRules:
-    """`max_age_s`: a command older than this when it arrives is rejected (restores); None: any age is taken."""
+    """`max_age_s`: a command older than this when it arrives is rejected (restores); None: any age is taken.
+    `for_others`: commands of the topic that another service answers."""
 
     service: str
     max_age_s: float | None = None
+    for_others: frozenset[str] = frozenset()
 
 
 class Intake:
@@ -76,6 +78,8 @@ class Intake:
 
     async def handle(self, message: Message) -> None:
         """Answer one command. Raises Poison for a type this topic does not know, after answering its sender."""
+        if message.type in self._rules.for_others:
+            return
         kind = self._kinds.get(message.type)
         if kind is None:
             await self._refuse_unknown(message)

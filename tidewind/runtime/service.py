@@ -38,6 +38,7 @@ class JobService:
         partitions: int,
         leases: LeaseSettings | None = None,
         max_age_s: float | None = None,
+        for_others: frozenset[str] = frozenset(),
     ) -> None:
         self.name = name
         self.ledger = Ledger(store)
@@ -66,7 +67,7 @@ class JobService:
             name, publisher=publisher, composer=self.composer, view=view, clock=clock, owns=self.owns
         )
         self._intake = Intake(
-            IntakeRules(service=name, max_age_s=max_age_s),
+            IntakeRules(service=name, max_age_s=max_age_s, for_others=for_others),
             self._kinds,
             ledger=self.ledger,
             registry=self.registry,

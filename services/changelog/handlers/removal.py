@@ -1,0 +1,97 @@
+"""`tidewind.segments.delete.v1`: removes segments that retention lets go.
+
+Invariant: whole objects go, from the oldest on, so that what is left runs on without a hole; none that a running
+restore reads, by its pin; and never the last one of the history that is being written. A removal that was interrupted
+anywhere is done again whole.
+"""
+
+from schemas.commands import SegmentsDelete
+from schemas.events import CommandFailed, LogRemoved
+from schemas.replies import Problem
+from services.changelog.rules.rollups import pinned
+from tidewind.domain import keys
+from tidewind.domain.problems import problem
+from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
+from tidewind.ports.store import Store
+from tidewind.runtime.catalogue import Catalogue, pins_in_force
+from tidewind.runtime.intake import command_of
+from tidewind.runtime.ledger import Ledger
+from tidewind.runtime.log_archive import LogArchive, LogObject
+
+_BATCH = 500
+
+
+class DeleteSegments:
+    command = "tidewind.segments.delete.v1"
+
+    def __init__(self, store: Store, archived: LogArchive, catalogue: Catalogue, ledger: Ledger) -> None:
+        self._store = store
+        self._archived = archived
+        self._catalogue = catalogue
+        self._ledger = ledger
+
+    async def decide(self, incoming: Incoming) -> Accept | Reject:
+        command = incoming.command
+        assert isinstance(command, SegmentsDelete)
+        known = [one.history for one in await self._archived.histories(command.cluster_id)]
+        if command.history not in known:
+            return Reject(problem=problem("invalid-command", f"{command.cluster_id} has no history {command.history}"))
+        return Accept()
+
+    async def work(self, context: JobContext) -> Ending:
+        command = command_of(context.job, SegmentsDelete)
+        cluster, history = command.cluster_id, command.history
+        newest = (await self._archived.histories(cluster))[-1].history == history
+        pins = [
+            (log.first, log.last)
+            for pin in await pins_in_force(self._catalogue, self._ledger, cluster)
+            for log in pin.log
+            if log.history == history
+        ]
+        going: list[LogObject] = []
+        objects = await self._archived.objects(cluster, history)
+        for found in objects[:-1] if newest else objects:
+            if found.last > command.through or pinned(found.first, found.last, pins):
+                break
+            going.append(found)
+        await context.check_lease()
+        freed = 0
+        for at in range(0, len(going), _BATCH):
+            batch = going[at : at + _BATCH]
+            for one in batch:
+                info = await self._store.info(one.key)
+                freed += info.size if info else 0
+            await self._store.delete([one.key for one in batch])
+        await self._remove_singles_of(cluster, history, going)
+        return Ending(
+            event="tidewind.segments.deleted.v1",
+            body=LogRemoved(
+                cluster_id=cluster,
+                job_id=context.job.job_id,
+                actor=context.job.actor,
+                history=history,
+                segments=sum(one.last - one.first + 1 for one in going),
+                freed_bytes=freed,
+            ),
+        )
+
+    async def _remove_singles_of(self, cluster: str, history: str, gone: list[LogObject]) -> None:
+        """Singles that a roll-up had replaced and a pin had held: with the roll-up gone they would show up again."""
+        if gone:
+            _, singles = await self._archived.listing(cluster, history)
+            last = gone[-1].last
+            await self._store.delete(
+                [keys.segment(cluster, history, one.first) for one in singles if one.first <= last]
+            )
+
+    def failed(self, context: JobContext, problem: Problem) -> Ending:
+        return Ending(
+            event="tidewind.command.failed.v1",
+            body=CommandFailed(
+                cluster_id=context.job.cluster_id,
+                job_id=context.job.job_id,
+                actor=context.job.actor,
+                command=self.command,
+                problem=problem,
+            ),
+        )
