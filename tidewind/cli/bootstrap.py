@@ -23,7 +23,7 @@ from tidewind.cli.examination import (
     store_failed,
 )
 from tidewind.cli.order import new_message_id
-from tidewind.cli.ports import Check, Exchange, Feed, Statuses
+from tidewind.cli.ports import Change, Check, Exchange, Feed, Statuses
 from tidewind.cli.session import unknown
 from tidewind.ports.bus import BusError
 from tidewind.ports.engine import SnapshotEngine
@@ -266,6 +266,20 @@ class SystemTools:
 
     async def examine(self, cluster: str | None) -> list[Check]:
         return [*await _kafka_checks(), *await _store_checks(only_key=False), *await _database_checks(cluster)]
+
+    async def changes(self, cluster: str, begin: datetime, end: datetime) -> AsyncIterator[Change]:
+        from tidewind.cli.change_log import read_changes
+        from tidewind.engines.mariadb.log.summary import MariaDBLogDecoder
+        from tidewind.environment import store_settings
+        from tidewind.store.factory import open_store
+
+        try:
+            settings = store_settings()
+        except ValidationError as error:
+            raise settings_complaint(error, "TIDEWIND_STORE_") from None
+        async with open_store(settings) as store:
+            async for change in read_changes(store, {"mariadb": MariaDBLogDecoder()}, cluster, begin, end):
+                yield change
 
     def ask(self, question: str) -> str:
         return input(question)

@@ -24,6 +24,8 @@ ENTRIES = (
     Entry("cluster", "Which databases are protected."),
     Entry("setting", "When backups are taken and how long they are kept."),
     Entry("backup", "What can be restored."),
+    Entry("window", "To which instants a cluster can be restored, and why not to others."),
+    Entry("changes", "What was written to a cluster, transaction by transaction."),
     Entry("restore", "Put a cluster back, in place."),
     Entry("watch", "Events of all clusters, live, until Ctrl-C."),
     Entry("doctor", "What is missing or wrong, each with the line that mends it."),

@@ -1,6 +1,6 @@
 """What the commands need of Kafka, as small protocols; `bootstrap` gives them, tests give stand-ins."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from schemas.envelope import Message
 from schemas.topics import Topic
+from tidewind.ports.capture import Summary
 
 Listener = Callable[[Message], None]
 State = Mapping[str, Any]
@@ -193,6 +194,18 @@ class Keys(Protocol):
         """Whether the keyring of the settings opens the store and each backup in it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One transaction of the archived log. `unread`: it is too large to be looked into, or begins before what is
+    kept."""
+
+    at: datetime
+    position: str
+    precision: str
+    summary: Summary
+    unread: bool
+
+
 class Tools(Protocol):
     """What the composition root gives to the commands."""
 
@@ -212,6 +225,10 @@ class Tools(Protocol):
 
     async def examine(self, cluster: str | None) -> list[Check]:
         """Everything `doctor` looks at, as far as it can be reached."""
+
+    def changes(self, cluster: str, begin: datetime, end: datetime) -> AsyncIterator[Change]:
+        """Transactions of the archived log, oldest first, both instants included. Reads the store itself. Raises
+        Complaint, StoreError."""
 
     def ask(self, question: str) -> str:
         """A line from the terminal; EOFError if there is none."""

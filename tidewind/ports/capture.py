@@ -87,3 +87,29 @@ class CaptureEngine(Protocol):
     ) -> AbstractAsyncContextManager[LogReading]:
         """Begin a session. `server_id` is the number under which we read, the same for a cluster always: a second
         reading with it ends the first. Entering raises LogBroken, LogUnsuitable, DatabaseError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableChange:
+    """Rows of one table that a transaction wrote."""
+
+    schema: str
+    table: str
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a transaction did. `statements` are those that are no rows (DDL, accounts), secrets masked."""
+
+    tables: tuple[TableChange, ...] = ()
+    statements: tuple[str, ...] = ()
+
+
+class LogDecoder(Protocol):
+    """Reads what capture wrote, for people; pure."""
+
+    def summary(self, preamble: bytes, transaction: bytes) -> Summary:
+        """Of a whole transaction's bytes. ValueError if they cannot be read."""

@@ -47,6 +47,10 @@ TimeOption = Annotated[
     str | None, typer.Option("--to-time", help='Back to an instant with its zone, or "10 minutes ago".', metavar="TIME")
 ]
 PositionOption = Annotated[str | None, typer.Option("--to-position", help="Back to a log position.")]
+BeforeOption = Annotated[
+    str | None,
+    typer.Option("--before", help="Back to just before this transaction; see  tidewind changes.", metavar="POSITION"),
+]
 TimelineOption = Annotated[str | None, typer.Option("--timeline", help="Which past, if there are several.")]
 YesOption = Annotated[
     str | None, typer.Option("--yes", help="The cluster's id, instead of typing it.", metavar="CLUSTER")
@@ -61,13 +65,19 @@ def plan(
     backup: BackupOption = None,
     to_time: TimeOption = None,
     to_position: PositionOption = None,
+    before: BeforeOption = None,
     timeline: TimelineOption = None,
     output: OutputOption = Output.table,
 ) -> None:
     """What a restore would do. Nothing is touched."""
 
     async def work(session: Session) -> int:
-        target = _target(session, cluster, backup=backup, to_time=to_time, to_position=to_position, timeline=timeline)
+        target = _target(
+            session,
+            cluster,
+            {"--backup": backup, "--to-time": to_time, "--to-position": to_position, "--before": before},
+            timeline,
+        )
         found = await _planned(session, _order(session, REQUEST, target | {"dry_run": True}, None), cluster)
         again = f"tidewind restore run {_words_of(target)} --plan {hash_of(found)}"
         zone = (await session.statuses()).zone(cluster)
@@ -85,6 +95,7 @@ def run_(
     backup: BackupOption = None,
     to_time: TimeOption = None,
     to_position: PositionOption = None,
+    before: BeforeOption = None,
     timeline: TimelineOption = None,
     plan: Annotated[str | None, typer.Option(help="The hash of the plan you looked at.", metavar="HASH")] = None,
     reason: ReasonOption = None,
@@ -96,7 +107,12 @@ def run_(
     """Restore. Closes the cluster; shows its plan first unless you name the one you looked at."""
 
     async def work(session: Session) -> int:
-        target = _target(session, cluster, backup=backup, to_time=to_time, to_position=to_position, timeline=timeline)
+        target = _target(
+            session,
+            cluster,
+            {"--backup": backup, "--to-time": to_time, "--to-position": to_position, "--before": before},
+            timeline,
+        )
         chosen = plan
         if chosen is None:
             found = await _planned(session, _order(session, REQUEST, target | {"dry_run": True}, None), cluster)
@@ -235,41 +251,35 @@ def _list(session: Session, statuses: Statuses, found: list[State]) -> None:
     session.screen.show(restores_view(found, zones, session.now()), found)
 
 
-def _target(
-    session: Session,
-    cluster: str,
-    *,
-    backup: str | None,
-    to_time: str | None,
-    to_position: str | None,
-    timeline: str | None,
-) -> dict[str, Any]:
+def _target(session: Session, cluster: str, options: dict[str, str | None], timeline: str | None) -> dict[str, Any]:
     """The body of a request: exactly one target, by whichever option. Raises Complaint."""
-    given = [
-        name for name, value in (("--backup", backup), ("--to-time", to_time), ("--to-position", to_position)) if value
-    ]
+    given = {name: value for name, value in options.items() if value}
     if len(given) != 1:
         said = " and ".join(given) if given else "no target"
         raise Complaint(
             64,
             f"a restore goes back to exactly one point; {said} was given",
             ("next", f"name a backup:  --backup ID  (tidewind backup list --cluster {cluster})"),
+            ("or", f"an instant or a transaction:  --to-time, --before  (tidewind window --cluster {cluster})"),
         )
-    body: dict[str, Any] = {"cluster_id": cluster, "mode": "snapshot" if backup else "point_in_time"}
-    if to_time is not None:
-        body["target_time"] = instant(to_time, field="target_time", now=session.now()).isoformat()
-    return body | {
-        name: value
-        for name, value in (("backup_id", backup), ("target_position", to_position), ("timeline", timeline))
-        if value is not None
-    }
+    ((option, value),) = given.items()
+    body: dict[str, Any] = {"cluster_id": cluster, "mode": "snapshot" if option == "--backup" else "point_in_time"}
+    if option == "--to-time":
+        body["target_time"] = instant(value, field="target_time", now=session.now()).isoformat()
+    elif option == "--backup":
+        body["backup_id"] = value
+    else:
+        body["target_position"] = value
+        if option == "--before":
+            body["before"] = True
+    return body | ({"timeline": timeline} if timeline is not None else {})
 
 
 def _words_of(target: dict[str, Any]) -> str:
     options = {
         "backup_id": "--backup",
         "target_time": "--to-time",
-        "target_position": "--to-position",
+        "target_position": "--before" if target.get("before") else "--to-position",
         "timeline": "--timeline",
     }
     parts = [f"--cluster {target['cluster_id']}"]

@@ -32,7 +32,10 @@ def _completed_backup(data: Data) -> str:
 
 
 def _completed_restore(data: Data) -> str:
+    point = data.get("point") or {}
     what = "undone to before" if data.get("mode") == "undo" else f"restored from {data.get('backup_id')}"
+    if point:
+        what = f"restored to {point.get('last_kept') or 'the base'}, before {point.get('first_undone') or 'the end'},"
     until = parse_moment(data.get("undo_until"))
     way = f"; undo until {moment(until, seconds=False)}" if until else ""
     return (
@@ -45,6 +48,16 @@ def _completed_restore(data: Data) -> str:
 def _failed_restore(data: Data) -> str:
     safe = "open again with the data it had" if data.get("returned") else "STILL CLOSED"
     return f"restore {data.get('restore_id')} failed at {data.get('step')}: {_problem(data)}; the cluster is {safe}"
+
+
+def _moment(data: Data, name: str) -> str:
+    return moment(parse_moment(data.get(name)))
+
+
+def _capture_started(data: Data) -> str:
+    where = f"at {data.get('position') or 'its beginning'}"
+    cause = data.get("cause")
+    return f"the log is captured {where}" if cause is None else f"a new log is captured {where} ({cause})"
 
 
 _WORDS: dict[str, tuple[str, Callable[[Data], str]]] = {
@@ -61,6 +74,21 @@ _WORDS: dict[str, tuple[str, Callable[[Data], str]]] = {
             f"setting changed: daily at {(d.get('setting') or {}).get('backup_time') or '02:00'} in {d.get('zone')}, "
             f"kept {(d.get('setting') or {}).get('retention_days')} days"
         ),
+    ),
+    "capture.started": (GOOD, _capture_started),
+    "capture.stopped": (BAD, lambda d: f"the log is not captured: {_problem(d)}"),
+    "capture.gap-found": (
+        BAD,
+        lambda d: (
+            f"gap in the log from {_moment(d, 'start')} to {_moment(d, 'end')} ({d.get('cause')}): "
+            "nothing in it can be restored; a new backup is taken"
+        ),
+    ),
+    "capture.headroom-low": (WARNING, lambda d: str(d.get("detail"))),
+    "window.changed": (BUSY, lambda d: f"what can be restored has changed: {d.get('detail')}"),
+    "segments.deleted": (
+        QUIET,
+        lambda d: f"{counted(d.get('segments'), 'segment')} of the log removed, {size(d.get('freed_bytes'))} freed",
     ),
     "backup.started": (BUSY, lambda d: f"backup {d.get('backup_id')} started ({d.get('cause')})"),
     "backup.completed": (GOOD, _completed_backup),

@@ -19,7 +19,7 @@ ACCOUNTS_SHOWN = 6
 def plan_view(plan: Plan, zone: str, again: str | None) -> RenderableType:
     """`again` is the line that carries the plan out, left out where the question follows at once."""
     title = Text(f" {printable(plan.get('cluster_id', ''))} {_headline(plan, zone)}", style="bold")
-    rows: list[tuple[str, str | Text]] = [("from", _source(plan))]
+    rows: list[tuple[str, str | Text]] = [*_point_rows(plan, zone), ("from", _source(plan))]
     rows += _table_rows(plan)
     rows += _account_rows(plan.get("accounts") or {})
     ended = int(plan.get("connections_ended") or 0)
@@ -36,8 +36,29 @@ def plan_view(plan: Plan, zone: str, again: str | None) -> RenderableType:
 def _headline(plan: Plan, zone: str) -> str:
     if plan.get("mode") == "undo":
         return f"back to before {plan.get('base')}"
+    point = plan.get("point") or {}
+    if plan.get("mode") == "point_in_time":
+        at = parse_moment(point.get("target_time") or point.get("last_kept_at"))
+        precise = "stamps in the log" if point.get("precision") == "stamps" else "the transaction"
+        return f"back to {in_zone(at, zone)}, precise to {precise} (beta)"
     moment = parse_moment(plan.get("base_time"))
     return f"back to {in_zone(moment, zone)}" if moment else f"back to {plan.get('base')}"
+
+
+def _point_rows(plan: Plan, zone: str) -> list[tuple[str, str | Text]]:
+    """The last transaction kept and the first undone, by which a point is checked."""
+    point = plan.get("point")
+    if not point:
+        return []
+    rows: list[tuple[str, str | Text]] = []
+    for name, key in (("last kept", "last_kept"), ("first undone", "first_undone")):
+        at = parse_moment(point.get(f"{key}_at"))
+        text = f"{point[key]}  {in_zone(at, zone)}" if point.get(key) else "none"
+        rows.append((name, text))
+    undone = plan.get("undone_transactions")
+    if undone is not None:
+        rows.append(("undone", counted(undone, "transaction")))
+    return rows
 
 
 def _source(plan: Plan) -> str:
@@ -45,6 +66,9 @@ def _source(plan: Plan) -> str:
         return f"what {plan.get('base')} set aside"
     then = plan.get("rows_then")
     rows = f", {number(then)} rows" if then is not None else ""
+    if plan.get("mode") == "point_in_time":
+        log = " and the log from there" if plan.get("legs") else ""
+        return f"backup {plan.get('base')}{rows}{log}, timeline {plan.get('timeline')}"
     position = f", position {plan['cut']}" if plan.get("cut") else ""
     return f"backup {plan.get('base')}{rows}{position}, timeline {plan.get('timeline')}"
 

@@ -1,0 +1,62 @@
+"""`tidewind changes`: what was written to a cluster, from the archived log, so that an accident can be found."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from tidewind.cli.arguments import instant
+from tidewind.cli.endings import OK
+from tidewind.cli.ports import Change
+from tidewind.cli.screen import Output
+from tidewind.cli.session import ClusterOption, OutputOption, Session, run
+from tidewind.cli.views.changes import change_data, change_view, end_view
+
+
+def changes(
+    context: typer.Context,
+    *,
+    cluster: ClusterOption,
+    from_: Annotated[
+        str, typer.Option("--from", help='From here on: "10 minutes ago" or a time with its zone.', metavar="TIME")
+    ] = "10 minutes ago",
+    to: Annotated[str | None, typer.Option("--to", help="Up to here; now if left out.", metavar="TIME")] = None,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", help="Only these tables, schema.table.", metavar="TABLE")
+    ] = None,
+    min_rows: Annotated[int, typer.Option("--min-rows", help="Only what wrote so many rows, and all DDL.")] = 0,
+    ddl: Annotated[bool, typer.Option("--ddl", help="Only statements: DDL and accounts.")] = False,
+    output: OutputOption = Output.table,
+) -> None:
+    """Transactions with time, position, tables and rows; find the accident here, then  restore plan --before."""
+
+    async def work(session: Session) -> int:
+        now = session.now()
+        begin = instant(from_, field="from", now=now)
+        end = instant(to, field="to", now=now) if to is not None else now
+        wanted = frozenset(table or ())
+        seen = shown = 0
+        first: Change | None = None
+        async for change in session.tools.changes(cluster, begin, end):
+            seen += 1
+            if not _matches(change, wanted, min_rows, ddl_only=ddl):
+                continue
+            shown += 1
+            first = first or change
+            session.screen.show(change_view(change), change_data(change))
+        if not session.screen.as_json:
+            session.screen.show(end_view(cluster, seen, shown, first), None)
+        return OK
+
+    run(context, output, work)
+
+
+def _matches(change: Change, tables: Iterable[str], min_rows: int, *, ddl_only: bool) -> bool:
+    if tables and not any(f"{one.schema}.{one.table}" in tables for one in change.summary.tables):
+        named = " ".join(change.summary.statements)
+        if not any(table.rpartition(".")[2] in named for table in tables):
+            return False
+    if change.summary.statements:
+        return True
+    rows = sum(one.inserted + one.updated + one.deleted for one in change.summary.tables)
+    return not ddl_only and (rows >= min_rows or change.unread)

@@ -1,0 +1,60 @@
+"""One line a transaction, and what to do with the first."""
+
+from typing import Any
+
+from rich.text import Text
+
+from tidewind.cli.formats import counted, number, printable
+from tidewind.cli.ports import Change
+from tidewind.cli.views.layout import sentence
+from tidewind.ports.capture import TableChange
+
+
+def change_view(change: Change) -> Text:
+    text = Text(f" {change.at:%Y-%m-%d %H:%M:%S}.{change.at.microsecond // 1000:03d}  ", style="dim")
+    text.append(f"{change.position:<16}  ", style="default")
+    parts = [_rows(one) for one in change.summary.tables]
+    parts += [printable(statement) for statement in change.summary.statements]
+    if change.unread:
+        parts.append("too large to be looked into")
+    style = "yellow" if change.summary.statements or any(one.deleted for one in change.summary.tables) else "default"
+    return text.append("; ".join(parts) or "nothing but its end", style=style)
+
+
+def _rows(one: TableChange) -> str:
+    counts = [
+        f"{sign}{number(count)}{what}"
+        for sign, count, what in (("+", one.inserted, ""), ("−", one.deleted, ""), ("", one.updated, " changed"))
+        if count
+    ]
+    return f"{printable(one.schema)}.{printable(one.table)}  {' '.join(counts)} rows"
+
+
+def change_data(change: Change) -> dict[str, Any]:
+    return {
+        "at": change.at.isoformat(),
+        "position": change.position,
+        "precision": change.precision,
+        "tables": [
+            {
+                "schema": one.schema,
+                "table": one.table,
+                "inserted": one.inserted,
+                "updated": one.updated,
+                "deleted": one.deleted,
+            }
+            for one in change.summary.tables
+        ],
+        "statements": list(change.summary.statements),
+        "unread": change.unread,
+    }
+
+
+def end_view(cluster: str, seen: int, shown: int, first: Change | None) -> Text:
+    if not seen:
+        return sentence(f"Nothing was written then; to see what is captured:  tidewind window --cluster {cluster}")
+    text = sentence(f"{number(shown)} of {counted(seen, 'transaction')}.")
+    if first is not None:
+        again = f"tidewind restore plan --cluster {cluster} --before {first.position}"
+        text.append(f" Restore to just before the first:  {again}")
+    return text
