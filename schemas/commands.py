@@ -247,3 +247,6 @@ COMMANDS: dict[str, type[Command]] = {
     "tidewind.restore.undo.v1": RestoreUndo,
     "tidewind.restore.cancel.v1": RestoreCancel,
 }
+
+INTERNAL = frozenset({"tidewind.segments.delete.v1"})
+"""What only services send to each other."""

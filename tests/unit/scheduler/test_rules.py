@@ -129,9 +129,10 @@ def test_the_same_work_has_the_same_ids() -> None:
     assert slot_work("shop", day).job_id == ids.job_id(
         "shop", "tidewind.backup.run.v1", idempotency_key="slot:2026-11-24", source="any", message_id="any"
     )
-    jobs = {slot_work("shop", day).job_id, slot_work("book", day).job_id, base_work("shop", "main", 1).job_id}
-    jobs |= {base_work("shop", "main", 2).job_id, removal_work("shop", "bkp_1", NOW, retired=False).job_id}
-    assert len(jobs) == 5
+    jobs = {slot_work("shop", day).job_id, slot_work("book", day).job_id, base_work("shop", "main", None, 1).job_id}
+    jobs |= {base_work("shop", "main", "hst_1", 1).job_id, base_work("shop", "main", None, 2).job_id}
+    jobs |= {removal_work("shop", "bkp_1", NOW, retired=False).job_id}
+    assert len(jobs) == 6
 
 
 def test_work_is_said_again_ever_more_slowly() -> None:

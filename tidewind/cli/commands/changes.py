@@ -28,7 +28,10 @@ def changes(
     ddl: Annotated[bool, typer.Option("--ddl", help="Only statements: DDL and accounts.")] = False,
     output: OutputOption = Output.table,
 ) -> None:
-    """Transactions with time, position, tables and rows; find the accident here, then  restore plan --before."""
+    """What was written to a cluster, and when.
+
+    One line a transaction; find the accident here, then  tidewind restore plan --before POSITION.
+    """
 
     async def work(session: Session) -> int:
         now = session.now()

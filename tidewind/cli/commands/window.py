@@ -9,7 +9,7 @@ from tidewind.cli.views.window import window_view
 
 
 def window(context: typer.Context, *, cluster: ClusterOption, output: OutputOption = Output.table) -> None:
-    """To which instants a cluster can be restored, and why not to others."""
+    """To which instants a cluster can be restored."""
 
     async def work(session: Session) -> int:
         statuses = await session.statuses()
