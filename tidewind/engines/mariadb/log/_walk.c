@@ -271,7 +271,7 @@ static int finish(Splitter *s, unsigned char **out, PyObject *groups) {
         fail(s, "damaged", "its checksum is not that of its bytes");
         return 0;
     }
-    if (!s->artificial) s->log_offset = s->end;
+    if (!s->artificial || s->kind == HEARTBEAT) s->log_offset = s->end;
     if (s->kind == ROTATE) {
         rotated(s, matches);
     } else if (s->kind == FORMAT_DESCRIPTION) {

@@ -70,7 +70,7 @@ _DESCRIPTION_LENGTHS: Final = _DESCRIPTION_START + 4
 
 class PythonSplitter:
     """See the module. `description` is the format description in force, whole; `length` how many bytes were given out,
-    the session's offset; `log_file` and `log_offset` say where in the server's files the last event ends."""
+    the session's offset; `log_file` and `log_offset` where the server's files were read up to, heartbeats included."""
 
     def __init__(self) -> None:
         self.description = b""
@@ -204,7 +204,7 @@ class PythonSplitter:
         if (self._checksum or kind == events.FORMAT_DESCRIPTION) and not artificial and not matches:
             self._fail("damaged", "its checksum is not that of its bytes")
             return
-        if not artificial:
+        if not artificial or kind == events.HEARTBEAT:
             self.log_offset = self._end
         if kind == events.ROTATE:
             self._rotated(matches)
