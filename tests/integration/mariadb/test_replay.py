@@ -1,6 +1,5 @@
 """Base and log on a real server, judged by a native replica stopped at the same position."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,11 +17,11 @@ PLAIN = (
 
 
 @pytest.fixture
-async def lab(mariadb_factory: Any, tmp_path: Path) -> AsyncIterator[PointLab]:
+async def lab(mariadb_factory: Any, tmp_path: Path) -> PointLab:
     source = await mariadb_factory(server_id=1)
     replica = await mariadb_factory(server_id=2)
     target = await mariadb_factory(server_id=3)
-    yield lab_in(tmp_path / "deployment", source, target, replica)
+    return lab_in(tmp_path / "deployment", source, target, replica)
 
 
 async def test_rows_and_definitions_of_a_point_are_those_of_a_replica_stopped_there(lab: PointLab) -> None:

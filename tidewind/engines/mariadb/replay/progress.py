@@ -4,8 +4,8 @@
     table …    everything of this component up to `place` is done
     intent     a statement that commits by itself is about to be run at `place`; `facts` is the fingerprint before it
 
-A *place* is (ordinal of the transaction, number of the event in it), as one number. Places of components are only looked
-at where they lie behind the barrier's.
+A *place* is (ordinal of the transaction, number of the event in it), as one number. Places of components count only
+where they lie behind the barrier's.
 """
 
 import json

@@ -7,8 +7,8 @@ another one followed is in no table and so never read.
 
 Invariants
 - Transactions come exactly once, whole, in the order of the legs and within them of the log.
-- Every transaction has an ordinal, counted from 1 over all legs: the same plan gives the same ordinals, whatever objects
-  the segments lie in by then. Ordinals are what progress is measured in.
+- Every transaction has an ordinal, counted from 1 over all legs: the same plan gives the same ordinals, whatever
+  objects the segments lie in by then. Ordinals are what progress is measured in.
 - A hole (a segment that does not begin where its predecessor ended, a leg whose end is not reached) raises LogDamaged.
 
 Memory: one segment's table and the pieces in the queue, whatever the size of a transaction. Of a transaction that began

@@ -1,4 +1,4 @@
-"""Where the row events of a table go: into a lane, nowhere, or into the account tables. Asks the catalogue once a stage."""
+"""Where the row events of a table go: a lane, nowhere, or the account tables. Asks the catalogue once a stage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -52,7 +52,7 @@ async def replay(
         await memory.keep(KEPT_BROKEN, {"not_made": list(broken)})
         for statement in progress.pass_barrier(scope.restore_id, 0, 0, {}):
             await link.run(statement)
-    done = await _run(link, scope, source, report, spared, lanes)
+    done = await _run(_start(link, scope, source, spared, lanes), report)
     await _keep_events(link, memory)
     await _set_accounts_ready(link, scope, spared)
     return Replayed(transactions=done.transactions, rows=done.rows, ddl=done.ddl)
@@ -87,10 +87,8 @@ async def _settle_server(link: Link) -> None:
         await link.run("FLUSH PRIVILEGES")
 
 
-async def _run(
-    link: Link, scope: RestoreScope, source: PointSource, report: Report, spared: Sequence[str], lanes: int
-) -> Advanced:
-    start = Start(
+def _start(link: Link, scope: RestoreScope, source: PointSource, spared: Sequence[str], lanes: int) -> Start:
+    return Start(
         access=link.access,
         open_store=source.open_store,
         restore_id=scope.restore_id,
@@ -102,6 +100,9 @@ async def _run(
         settings={**SESSION_SETTINGS, "sql_log_bin": "1" if link.logged else "0"},
         lanes=lanes,
     )
+
+
+async def _run(start: Start, report: Report) -> Advanced:
     pool: ReplayPool = Pool(main, start, 1)
     last: list[Advanced] = []
 

@@ -1,7 +1,7 @@
 """Runs logged statements, each under the context it ran in, on a connection of its own.
 
-A statement that commits by itself cannot share a transaction with its progress. So the intent to run it is stored first,
-with a fingerprint of what it names: after a crash, unchanged means run it, changed means it was run. An account
+A statement that commits by itself cannot share a transaction with its progress. So the intent to run it is stored
+first, with a fingerprint of what it names: after a crash, unchanged means run it, changed means it was run. An account
 statement leaves no such trace and is instead run again, in a form that does no harm when part of it was run before.
 """
 

@@ -1,7 +1,7 @@
 """What the target's catalogue says of the tables that row events name. Blocking; asked once per table and stage.
 
-A *stage* is what lies between two barriers: no definition changes within it, so what was found holds until it ends, also
-for a successor that begins in its middle.
+A *stage* is what lies between two barriers: no definition changes within it, so what was found holds until it ends,
+also for a successor that begins in its middle.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Catalogue:
         self._components: Components | None = None
         self._facts: dict[TableName, TableFacts] = {}
         found = self.rows("SELECT @@GLOBAL.lower_case_table_names")
-        self._folds = int(found[0][0]) != 0
+        self._folds = str(found[0][0]) != "0"
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """Raises DatabaseError."""
