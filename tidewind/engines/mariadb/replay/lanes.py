@@ -37,16 +37,19 @@ def item(root: TableName) -> str:
 
 
 class Lanes:
-    """Gives components to lanes: each to the one with the least to do when it first appears."""
+    """Gives components to lanes: each to the one with the fewest when it first appears."""
 
     def __init__(self, count: int) -> None:
         self._sent = [0] * count
         self._lane: dict[str, int] = {}
+        self._held = [0] * count
 
     def of(self, component: str) -> int:
         lane = self._lane.get(component)
         if lane is None:
-            lane = self._lane[component] = min(range(len(self._sent)), key=self._sent.__getitem__)
+            lane = min(range(len(self._sent)), key=lambda one: (self._held[one], self._sent[one]))
+            self._lane[component] = lane
+            self._held[lane] += 1
         return lane
 
     def sent(self, lane: int, size: int) -> None:
@@ -56,3 +59,4 @@ class Lanes:
     def begin(self) -> None:
         """After a barrier: nothing is under way."""
         self._lane.clear()
+        self._held = [0] * len(self._held)

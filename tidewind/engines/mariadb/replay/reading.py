@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from tidewind.domain.gtids import Gtid, GtidList
 from tidewind.domain.lived import Leg
-from tidewind.domain.log_stream import Transaction
+from tidewind.domain.log_stream import XA_PREPARE, Transaction
 from tidewind.domain.segments import SegmentRef
 from tidewind.runtime.log_archive import LogArchive, LogDamaged
 
@@ -49,7 +49,16 @@ class Piece:
     data: bytes
 
 
-Item = Batch | Piece
+@dataclass(frozen=True)
+class Prepared:
+    """An XA transaction that was prepared among what is done, or before the legs: it may be committed later."""
+
+    leg: int
+    segment: int
+    transaction: Transaction
+
+
+Item = Batch | Piece | Prepared
 
 
 @dataclass
@@ -64,12 +73,20 @@ class LegReader:
     """Reads the legs of one plan."""
 
     def __init__(
-        self, archive: LogArchive, cluster: str, legs: Sequence[Leg], segments: Sequence[tuple[int, int]]
+        self,
+        archive: LogArchive,
+        cluster: str,
+        legs: Sequence[Leg],
+        segments: Sequence[tuple[int, int]],
+        *,
+        prepared: int = 0,
     ) -> None:
+        """`prepared`: so many XA transactions were prepared and open when the base was taken."""
         self._archive = archive
         self._cluster = cluster
         self._legs = legs
         self._segments = segments
+        self._prepared = prepared
 
     async def items(self, skip: int) -> AsyncGenerator[Item, None]:
         """All transactions but the first `skip`. Raises StoreError."""
@@ -77,6 +94,9 @@ class LegReader:
         for number, (leg, (first, last)) in enumerate(zip(self._legs, self._segments, strict=True)):
             after, upto = GtidList.parse(leg.after), GtidList.parse(leg.upto)
             chain, reached, position = _Chain(), after, None
+            if number == 0 and self._prepared:
+                async for earlier in self._earlier(leg, first):
+                    yield earlier
             async for ref in self._archive.segments(self._cluster, leg.history, first=first, last=last):
                 _require_continuous(ref, position, after)
                 position = ref.head.to_position
@@ -86,8 +106,11 @@ class LegReader:
                 for one in wanted:
                     reached = reached.advanced(Gtid.parse(one.gtid))
                 done = min(max(skip - ordinal, 0), len(wanted))
+                left = tuple(wanted[done:])
+                for one in table:
+                    if one.flags & XA_PREPARE and one not in left and upto.holds(Gtid.parse(one.gtid)):
+                        yield Prepared(number, ref.number, one)
                 if len(wanted) > done:
-                    left = tuple(wanted[done:])
                     preamble = bytes.fromhex(ref.head.preamble)
                     yield Batch(ordinal + done + 1, left, preamble, ref.head.session, number, ref.number)
                     async for piece in self._pieces(leg, chain, left[0].start, left[-1].end):
@@ -96,9 +119,17 @@ class LegReader:
                 _forget(chain, table)
             _require_reached(leg, after, reached, upto)
 
-    async def locate(self, leg: int, ordinals: Sequence[int]) -> dict[int, tuple[int, Transaction]]:
-        """(segment, transaction) of XA prepares among these ordinals of a leg; see `bytes_of`."""
-        raise NotImplementedError
+    async def _earlier(self, leg: Leg, first: int) -> AsyncGenerator[Prepared, None]:
+        """Prepared before the leg's segments, the newest first, until as many were found as the base says are open."""
+        left = self._prepared
+        for number in range(first - 1, 0, -1):
+            async for ref in self._archive.segments(self._cluster, leg.history, first=number, last=number):
+                for one in reversed(await self._archive.transactions(ref)):
+                    if one.flags & XA_PREPARE:
+                        yield Prepared(0, number, one)
+                        left -= 1
+            if left <= 0:
+                return
 
     async def bytes_of(self, leg: int, segment: int, transaction: Transaction) -> AsyncGenerator[Piece, None]:
         """The pieces of a transaction that ends in the segment of this number. Raises StoreError."""

@@ -6,7 +6,7 @@ statement leaves no such trace and is instead run again, in a form that does no 
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,12 +19,15 @@ from tidewind.engines.mariadb.replay import context, progress, rewrite
 from tidewind.engines.mariadb.replay.classify import Decision
 from tidewind.engines.mariadb.replay.fingerprint import fingerprint
 from tidewind.engines.mariadb.replay.lane import Applying
-from tidewind.engines.mariadb.replay.sending import run_text
+from tidewind.engines.mariadb.replay.merge import Group
+from tidewind.engines.mariadb.replay.sending import run_text, send_binlog
+from tidewind.engines.mariadb.replay.serial import Step
 from tidewind.engines.mariadb.replay.tables import Catalogue
 from tidewind.engines.mariadb.restore.names import WORK_SCHEMA
 from tidewind.ports.engine import DatabaseError
 
 _NO_SUCH_SCHEMA: Final = 1049
+_ROWS_DONE_BEFORE: Final = frozenset({1032, 1062})
 _DONE_BEFORE: Final = frozenset({1141, 1147, 1396, 1403, 1449, 4151, 1961, 1962, 1963})
 """What an account statement meets that was run before."""
 
@@ -93,9 +96,41 @@ class Statements:
                 "replay-refused", f"the statement of {logged.gtid} fails here and did not there: {error.detail}"
             ) from error
 
-    def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        """A statement of our own on the statements' connection. Raises DatabaseError."""
-        return raw_rows(self._connection, self._applying.access, statement)
+    def describe(self, format_description: bytes) -> None:
+        """What follows is of another format. Raises DatabaseError."""
+        send_binlog(self._connection, self._applying.access, [format_description])
+
+    def serial(self, gtid: str, at: int, steps: Iterable[Step], progress_rows: tuple[str, ...]) -> None:
+        """One transaction with its savepoints; progress is written in it. Raises DatabaseError."""
+        self._run("START TRANSACTION")
+        for step in steps:
+            if isinstance(step, Group):
+                send_binlog(self._connection, self._applying.access, list(step.parts()))
+                continue
+            for setting in step.before:
+                run_text(self._connection, self._applying.access, setting)
+            logged = Logged(query=step.query, decision=step.decision, stamp=step.stamp, at=at, gtid=gtid)
+            self.execute(logged, step.query.text)
+            if step.decision.action == "rollback":
+                self._run("START TRANSACTION")
+        for statement in progress_rows:
+            self._run(statement)
+        self._run("COMMIT")
+
+    def account_rows(self, at: int, group: Group, intent: tuple[int, Mapping[str, Any]] | None) -> None:
+        """Row events of account tables. They share no transaction with anything, so they may meet what they did
+        themselves before a crash. Raises DatabaseError."""
+        begun = intent is not None and intent[0] == at
+        self._catalogue.rows(progress.intend(self._applying.restore_id, at, {"account": True}))
+        with self._around(b""):
+            try:
+                send_binlog(self._connection, self._applying.access, list(group.parts()))
+            except DatabaseError as error:
+                if not begun or code_of(error) not in _ROWS_DONE_BEFORE:
+                    raise
+
+    def _run(self, statement: str) -> None:
+        raw_rows(self._connection, self._applying.access, statement)
 
     def pass_barrier(self, statements: tuple[str, ...]) -> None:
         """Store in one transaction that everything up to a place is done. Raises DatabaseError."""

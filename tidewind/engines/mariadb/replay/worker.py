@@ -55,6 +55,7 @@ class Start:
     spared: tuple[str, ...]
     settings: Mapping[str, str]
     lanes: int
+    prepared: int = 0
     insert_history_bit: int | None = None
 
 
@@ -114,7 +115,7 @@ class _Replay:
 
     def __init__(self, start: Start, store: Store) -> None:
         self._start = start
-        self._reader = LegReader(LogArchive(store), start.cluster, start.legs, start.segments)
+        self._reader = LegReader(LogArchive(store), start.cluster, start.legs, start.segments, prepared=start.prepared)
         self._counts = Counts()
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Item | BaseException | None] = asyncio.Queue(PIECES_WAITING)
