@@ -9,6 +9,8 @@ from tidewind.engines.mariadb.connection import Access
 from tidewind.engines.mariadb.illformed import HELPER_PREFIX
 from tidewind.engines.mariadb.loading import LOAD_SQL_MODE
 from tidewind.engines.mariadb.quoting import quote_table
+from tidewind.engines.mariadb.replay import progress as replay_progress
+from tidewind.engines.mariadb.replay import session as replaying
 from tidewind.engines.mariadb.restore import (
     accounts_of,
     by_hand,
@@ -35,7 +37,18 @@ from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.restore.worker import LoadPool
 from tidewind.engines.mariadb.variables import read_variables
 from tidewind.ports.engine import Address, Login, Report, RestoreScope, TargetState
-from tidewind.ports.restore import Gated, Loaded, Memory, Mint, Opened, SafeguardSource, SnapshotSource, Source
+from tidewind.ports.restore import (
+    Gated,
+    Loaded,
+    Memory,
+    Mint,
+    Opened,
+    PointSource,
+    Replayed,
+    SafeguardSource,
+    SnapshotSource,
+    Source,
+)
 
 DEFAULT_WORKERS = 2
 
@@ -142,25 +155,40 @@ class MariaDBRestoreSession:
         await safeguard.move(self._link, [(safe, home) for home, safe in moves])
         return Loaded(tables=len(moves), rows=0, row_bytes=0)
 
+    async def replay(self, source: PointSource, memory: Memory, report: Report) -> Replayed:
+        report("replaying", 0, None, "")
+        await self._keep_variables(memory)
+        return await replaying.replay(
+            self._link,
+            self._scope,
+            source,
+            memory,
+            report,
+            spared=(self._held.service[0], *self._keep_accounts),
+            lanes=self._workers,
+        )
+
     async def define(self, source: Source, memory: Memory, report: Report) -> tuple[str, ...]:
         report("defining", 0, None, "")
-        wanted = (
-            [one for one in source.manifest.objects if one.kind not in ("event", "sequence")]
-            if isinstance(source, SnapshotSource)
-            else list(_definitions_of(source).objects)
-        )
-        broken = await objects.create_objects(self._link, wanted, _schemas_of(source))
-        if await memory.get(ways_out.KEPT_VARIABLES) is None:
-            present, _ = await read_variables(self._link.control)
-            ours = variables.HELD_BY_THE_RESTORE
-            own = {name: value for name, value in present.items() if name not in ours}
-            await memory.keep(ways_out.KEPT_VARIABLES, {"variables": own})
+        if isinstance(source, PointSource):
+            broken = list(await replaying.broken_objects(memory))
+        elif isinstance(source, SnapshotSource):
+            wanted = [one for one in source.manifest.objects if one.kind not in ("event", "sequence")]
+            broken = await objects.create_objects(self._link, wanted, source.manifest.schemas)
+        else:
+            kept = _definitions_of(source)
+            broken = await objects.create_objects(self._link, kept.objects, kept.schemas)
+        await self._keep_variables(memory)
         refused = await variables.apply(self._link, _variables_of(source))
         if isinstance(source, SnapshotSource):
             refused += await system_rows.put_back(self._link, source, self._pool_for(source))
         return (*broken, *refused)
 
     async def verify(self, source: Source, report: Report) -> Loaded:
+        if isinstance(source, PointSource):
+            report("verifying", 0, None, "")
+            await self.close()
+            return await verify.replayed(self._link, source.manifest, self._scope.restore_id)
         if isinstance(source, SnapshotSource):
             report("verifying", 0, None, "")
             pool = self._pool_for(source)
@@ -187,8 +215,8 @@ class MariaDBRestoreSession:
             self._link,
             self._scope,
             memory,
-            events=[] if source is None else _events_of(source),
-            schemas=[] if source is None else _schemas_of(source),
+            events=[] if source is None else await _events_of(source, memory),
+            schemas=await _schemas_then(self._link, source),
             wanted={} if source is None else _variables_of(source),
         )
         return not_made if source is not None else (*not_made, "events: the backup can no longer be read")
@@ -209,7 +237,16 @@ class MariaDBRestoreSession:
         if opened and isinstance(source, SafeguardSource):
             await safeguard.drop_schemas(self._link, names.own_prefix(source.restore_id))
         await self._drop_helpers()
+        await self._link.run(replay_progress.MAKE)
+        await self._link.run(replay_progress.forget(self._scope.restore_id))
         await fence.end(self._link, self._scope)
+
+    async def _keep_variables(self, memory: Memory) -> None:
+        if await memory.get(ways_out.KEPT_VARIABLES) is None:
+            present, _ = await read_variables(self._link.control)
+            ours = variables.HELD_BY_THE_RESTORE
+            own = {name: value for name, value in present.items() if name not in ours}
+            await memory.keep(ways_out.KEPT_VARIABLES, {"variables": own})
 
     def _pool_for(self, source: SnapshotSource) -> LoadPool:
         """The workers of this session, made at the first call: a session restores from one source."""
@@ -254,20 +291,27 @@ def _definitions_of(source: SafeguardSource) -> Definitions:
     return Definitions.from_facts(source.kept[safeguard.KEPT_DEFINITIONS])
 
 
-def _events_of(source: Source) -> Sequence[DatabaseObject]:
+async def _events_of(source: Source, memory: Memory) -> Sequence[DatabaseObject]:
+    if isinstance(source, PointSource):
+        return await replaying.replayed_events(memory)
     if isinstance(source, SnapshotSource):
         return [one for one in source.manifest.objects if one.kind == "event"]
     return [DatabaseObject.model_validate(event) for event in source.kept[gate.KEPT_EVENTS]["events"]]
 
 
-def _schemas_of(source: Source) -> Sequence[Schema]:
-    if isinstance(source, SnapshotSource):
-        return source.manifest.schemas
-    return _definitions_of(source).schemas
+async def _schemas_then(link: Link, source: Source | None) -> Sequence[Schema]:
+    """As the users find them."""
+    if source is None:
+        return []
+    if isinstance(source, PointSource):
+        return await reading.present_schemas(link)
+    return source.manifest.schemas if isinstance(source, SnapshotSource) else _definitions_of(source).schemas
 
 
 def _variables_of(source: Source) -> Mapping[str, str | None]:
     """Those of a safeguard are what was kept when it was made; the gate keeps the ones it needs itself."""
+    if isinstance(source, PointSource) and "variables" in source.states:
+        return {**source.manifest.variables, **source.states["variables"]}
     if isinstance(source, SnapshotSource):
         return source.manifest.variables
     return {**source.kept[ways_out.KEPT_VARIABLES]["variables"], **source.kept[gate.KEPT_GATE]}

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from tidewind.domain.manifest import Chunk, Manifest, Table
 from tidewind.engines.mariadb.catalogue import TRANSACTIONAL
 from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literal
-from tidewind.engines.mariadb.restore import create_table
+from tidewind.engines.mariadb.restore import create_table, names
 from tidewind.engines.mariadb.restore.checker import Counted, check_of
 from tidewind.engines.mariadb.restore.definitions import Definitions
 from tidewind.engines.mariadb.restore.fence import PROGRESS
@@ -43,6 +43,20 @@ async def verify(link: Link, manifest: Manifest, restore_id: str, pool: LoadPool
     )
 
 
+async def replayed(link: Link, manifest: Manifest, restore_id: str) -> Loaded:
+    """What the load compared has been changed by the replay since: what was loaded was not lost, and every table that
+    is there now can be read. Raises DatabaseError (restore-verification-failed)."""
+    await _require_progress(link, manifest, restore_id)
+    found = await link.rows("SELECT schema_name FROM information_schema.schemata")
+    tables = 0
+    for schema in sorted(str(row[0]) for row in found):
+        if schema not in names.SYSTEM_SCHEMAS and not names.is_ours(schema):
+            for table in await tables_of(link, schema):
+                await _require_readable(link, quote_table(schema, table))
+                tables += 1
+    return Loaded(tables=tables, rows=0, row_bytes=0)
+
+
 async def _require_progress(link: Link, manifest: Manifest, restore_id: str) -> None:
     found = await link.rows(
         f"SELECT item, rows_done FROM {path(PROGRESS)} WHERE restore_id = {text_literal(restore_id)}"
@@ -70,15 +84,18 @@ def lost_since_loading(manifest: Manifest, progress: Mapping[str, int]) -> str |
 async def require_readable(link: Link, manifest: Manifest) -> None:
     """Raises DatabaseError: restore-verification-failed for a table that cannot be read, unless the link is gone."""
     for table in manifest.tables:
-        where = quote_table(table.schema_name, table.name)
-        try:
-            await link.rows(f"SELECT 1 FROM {where} LIMIT 1")
-        except DatabaseError as error:
-            if link.control.closed:
-                raise
-            raise DatabaseError(
-                "restore-verification-failed", f"table {where} cannot be read after loading: {error.detail}"
-            ) from error
+        await _require_readable(link, quote_table(table.schema_name, table.name))
+
+
+async def _require_readable(link: Link, where: str) -> None:
+    try:
+        await link.rows(f"SELECT 1 FROM {where} LIMIT 1")
+    except DatabaseError as error:
+        if link.control.closed:
+            raise
+        raise DatabaseError(
+            "restore-verification-failed", f"table {where} cannot be read after loading: {error.detail}"
+        ) from error
 
 
 async def _read_again(manifest: Manifest, pool: LoadPool) -> None:

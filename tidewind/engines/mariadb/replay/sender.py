@@ -1,0 +1,81 @@
+"""Collects row events into batches and hands them to the lanes."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from tidewind.engines.mariadb.replay.lane import Applying, Batch, Lane
+from tidewind.engines.mariadb.replay.lanes import Lanes
+from tidewind.engines.mariadb.replay.merge import Group
+from tidewind.engines.mariadb.replay.routing import Route
+
+BATCH_BYTES: Final = 1 << 20
+"""Raw bytes of row events that are committed together."""
+ALONE_BYTES: Final = 8 << 20
+"""A batch larger than this waits until the lanes are empty, so that few of its kind are in memory."""
+
+
+class Sender:
+    """Lanes for tables with transactions, and behind them one for those without."""
+
+    def __init__(self, applying: Applying, count: int, components: Mapping[str, int]) -> None:
+        self.untransacted = count
+        self.lanes = Lanes(count)
+        self._lanes = [Lane(number, applying) for number in range(count + 1)]
+        self._open = [Batch() for _ in self._lanes]
+        self._done = dict(components)
+
+    def describe(self, format_description: bytes) -> None:
+        """What follows is of another format. Raises what a lane failed with."""
+        for number, lane in enumerate(self._lanes):
+            self._send(number)
+            lane.describe(format_description)
+
+    def add(self, event: memoryview, route: Route, named: Mapping[bytes, Route], at: int, gtid: str) -> None:
+        """A plain row event at a place; `named` are the tables that its statement's maps name. Raises what a lane
+        failed with."""
+        component = route.facts.component
+        if self._done and at <= self._done.get(component, 0):
+            return
+        batch = self._open[route.lane]
+        if not batch.groups or not batch.groups[-1].fits(event[25] | event[26] << 8):
+            batch.groups.append(Group())
+        group = batch.groups[-1]
+        before = group.size
+        for other in named.values():
+            if other.facts.component == component and other.lane == route.lane:
+                group.name(other.body)
+        group.add(event, route.body)
+        batch.first = batch.first or gtid
+        batch.last = gtid
+        batch.places[component] = (at, batch.places.get(component, (0, 0))[1] + 1)
+        batch.size += group.size - before
+        if batch.size >= BATCH_BYTES:
+            self._send(route.lane)
+
+    def drain(self) -> None:
+        """Return when everything sent is committed. Raises what a lane failed with."""
+        for number in range(len(self._lanes)):
+            self._send(number)
+        for lane in self._lanes:
+            lane.drain()
+
+    def begin_stage(self) -> None:
+        """A barrier stands behind everything that components had done."""
+        self._done.clear()
+
+    def close(self) -> None:
+        for lane in self._lanes:
+            lane.close()
+
+    def _send(self, number: int) -> None:
+        batch = self._open[number]
+        if not batch.groups:
+            return
+        self._open[number] = Batch()
+        if batch.size > ALONE_BYTES:
+            for lane in self._lanes:
+                lane.drain()
+        self._lanes[number].give(batch)
+        self.lanes.sent(min(number, self.untransacted - 1), batch.size)
+        if batch.size > ALONE_BYTES:
+            self._lanes[number].drain()

@@ -1,0 +1,76 @@
+"""What the target's catalogue says of the tables that row events name. Blocking; asked once per table and stage.
+
+A *stage* is what lies between two barriers: no definition changes within it, so what was found holds until it ends,
+also for a successor that begins in its middle.
+"""
+
+from dataclasses import dataclass
+
+from tidewind.engines.mariadb.catalogue import TRANSACTIONAL
+from tidewind.engines.mariadb.connection import Access, RawConnection, raw_rows
+from tidewind.engines.mariadb.quoting import text_literal
+from tidewind.engines.mariadb.replay import lanes
+from tidewind.engines.mariadb.replay.lanes import Components, TableName
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """`component` is its item of the progress. `keyless`: neither a primary key nor a unique one without NULL."""
+
+    name: TableName
+    component: str
+    transactional: bool
+    keyless: bool
+    missing: bool
+
+
+class Catalogue:
+    """`connection` is used by one thread at a time."""
+
+    def __init__(self, connection: RawConnection, access: Access) -> None:
+        self._connection = connection
+        self._access = access
+        self._components: Components | None = None
+        self._facts: dict[TableName, TableFacts] = {}
+        found = self.rows("SELECT @@GLOBAL.lower_case_table_names")
+        self._folds = str(found[0][0]) != "0"
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        """Raises DatabaseError."""
+        return raw_rows(self._connection, self._access, sql)
+
+    def begin_stage(self) -> None:
+        """Definitions have changed."""
+        self._components = None
+        self._facts.clear()
+
+    def facts(self, schema: str, table: str) -> TableFacts:
+        """Raises DatabaseError."""
+        name = (schema.lower(), table.lower()) if self._folds else (schema, table)
+        found = self._facts.get(name)
+        if found is None:
+            found = self._facts[name] = self._look(name)
+        return found
+
+    def _look(self, name: TableName) -> TableFacts:
+        if self._components is None:
+            self._components = Components(self._foreign_keys())
+        where = f"TABLE_SCHEMA = {text_literal(name[0])} AND TABLE_NAME = {text_literal(name[1])}"
+        engine = self.rows(f"SELECT ENGINE FROM information_schema.TABLES WHERE {where}")
+        unique = self.rows(
+            f"SELECT INDEX_NAME FROM information_schema.STATISTICS WHERE {where} AND NON_UNIQUE = 0 "
+            "GROUP BY INDEX_NAME HAVING MAX(NULLABLE = 'YES') = 0 LIMIT 1"
+        )
+        component = lanes.item(self._components.root(name))
+        kind = str(engine[0][0]) if engine else ""
+        return TableFacts(name, component, kind in TRANSACTIONAL, not unique, not engine)
+
+    def _foreign_keys(self) -> list[tuple[TableName, TableName]]:
+        """(child, parent). The storage engine keeps names as those of files."""
+        sides = ", ".join(
+            f"CONVERT(CAST(SUBSTRING_INDEX({column}, '/', {part}) AS BINARY) USING filename)"
+            for column in ("FOR_NAME", "REF_NAME")
+            for part in (1, -1)
+        )
+        found = self.rows(f"SELECT {sides} FROM information_schema.INNODB_SYS_FOREIGN")
+        return [((str(a), str(b)), (str(c), str(d))) for a, b, c, d in found]
