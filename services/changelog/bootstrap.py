@@ -2,8 +2,6 @@
 
 from functools import partial
 
-from tidewind.engines.mariadb.log.capture import MariaDBCaptureEngine
-
 from schemas.commands import COMMANDS
 from schemas.topics import BACKUPS, CHANGES
 from services.changelog.handlers.archive import Archive
@@ -16,6 +14,7 @@ from services.changelog.handlers.windows import Windows
 from services.changelog.settings import ChangelogSettings
 from tidewind.assembly import Platform, open_platform, serve_health
 from tidewind.bus.consumer import Consumer, ConsumerRules
+from tidewind.engines.mariadb.capture import MariaDBCaptureEngine
 from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.metrics import follow_consumer
 from tidewind.runtime.service import JobService

@@ -19,7 +19,7 @@ from tidewind.bus.settings import BusSettings
 from tidewind.embedded.processes import free_port
 from tidewind.runtime.secrets import resolve
 
-SERVICES = ("scheduler", "snapshotter", "restorer")
+SERVICES = ("scheduler", "snapshotter", "changelog", "restorer")
 REPOSITORY_ROOT = Path(__file__).parents[2]
 
 

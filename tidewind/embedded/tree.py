@@ -21,7 +21,7 @@ import aiohttp
 from tidewind.embedded import leash
 from tidewind.embedded.processes import LOOPBACK, free_port
 
-SERVICES: Final = ("scheduler", "snapshotter", "restorer")
+SERVICES: Final = ("scheduler", "snapshotter", "changelog", "restorer")
 """In the order in which they are started."""
 TAIL_LINES: Final = 25
 BACKOFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)

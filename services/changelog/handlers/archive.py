@@ -179,7 +179,7 @@ class Archive:
             log.error(verdict.reason, action="block-missing", cluster=known.cluster, reread=verdict.reread)
             return
         known.heard_us = microseconds(self._clock.now())
-        if not known.assembly.committable:
+        if (block.data or block.states) and not known.assembly.committable:
             known.unsealed.append(Unsealed(offset, block.session, block.end, len(block.data)))
             known.buffered += len(block.data)
 

@@ -121,6 +121,7 @@ class Assembly:
         self._complete_us = place.complete_us if place else 0
         self._stamped_to = 0
         self._unsealed_since: float | None = None
+        self._drafted_at = 0.0
         self._unmarked_since: float | None = None
 
     @property
@@ -144,13 +145,13 @@ class Assembly:
 
     @property
     def settled(self) -> bool:
-        """Whether everything taken is sealed."""
-        return not (self._data or self._final or self._waiting or self._states)
+        """Whether every transaction taken is sealed; bytes of one that has not ended may be there."""
+        return not (self._final or self._waiting or self._states)
 
     @property
     def committable(self) -> bool:
-        """Whether a successor may begin behind what was fed: everything is sealed, and the store knows the session."""
-        return self.settled and self.place is not None and self.place.session == self._session
+        """Whether a successor may begin behind what was fed: all of it is sealed, and the store knows the session."""
+        return not self._data and self.settled and self.place is not None and self.place.session == self._session
 
     def feed(self, block: Block, now_s: float) -> Verdict:
         if self._session is not None and block.session < self._session:
@@ -185,6 +186,7 @@ class Assembly:
         """What is due to be sealed now; `everything`: whatever can be."""
         if self.place is None or self._trimming:
             return None
+        self._drafted_at = now_s
         crowded = len(self._data) >= SEGMENT_BYTES
         if self._waiting and (everything or len(self._data) >= UNMARKED_BYTES):
             self._settle(self._waiting, None)
@@ -211,7 +213,7 @@ class Assembly:
         self._start = head.end
         self._final = self._final[len(draft.transactions) :]
         self._states = self._states[len(head.states) :]
-        self._unsealed_since = None if self.settled else self._unsealed_since
+        self._unsealed_since = self._drafted_at if self._data or not self.settled else None
         self.place = replace(
             self.place,
             number=head.number,

@@ -6,8 +6,16 @@ from tidewind.ports.engine import SnapshotContent
 from tidewind.ports.store import Store, StoredObject
 
 
-def manifest_of(entry: RegistryEntry, backup: str, attempt: int, timeline: str, content: SnapshotContent) -> Manifest:
-    """All of a snapshot in one value."""
+def manifest_of(
+    entry: RegistryEntry,
+    backup: str,
+    attempt: int,
+    timeline: str,
+    content: SnapshotContent,
+    *,
+    history: str | None = None,
+) -> Manifest:
+    """All of a snapshot in one value. `history` is the captured log its position lies in."""
     return Manifest.model_validate(
         {
             "cluster_id": entry.cluster_id,
@@ -17,6 +25,7 @@ def manifest_of(entry: RegistryEntry, backup: str, attempt: int, timeline: str, 
             "engine_version": content.facts.version,
             "server_identity": content.facts.identity,
             "timeline": timeline,
+            "history": history,
             "snapshot_time": content.snapshot_time,
             "position": content.position,
             "log_hint": content.log_hint,

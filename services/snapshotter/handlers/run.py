@@ -19,9 +19,11 @@ from schemas.events import BackupCompleted, BackupFailed, BackupStarted
 from schemas.replies import Problem
 from schemas.status import BackupStatus
 from services.snapshotter.handlers.connection import connection
+from services.snapshotter.handlers.histories import newest_history
 from services.snapshotter.handlers.manifests import manifest_of, write_manifest
 from services.snapshotter.handlers.statuses import backup_status
 from services.snapshotter.rules.attempts import after_failure, attempt_number
+from services.snapshotter.rules.histories import standing_in
 from services.snapshotter.rules.sanity import suspicions
 from services.snapshotter.settings import SnapshotterSettings
 from tidewind.domain import ids, keys
@@ -35,6 +37,7 @@ from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
 from tidewind.ports.store import ObjectMissing, Store, StoredObject, StoreError, StoreUnavailable
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.intake import command_of
+from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.registry import Registry
 from tidewind.runtime.store_problems import store_problem
 
@@ -152,9 +155,12 @@ class _BackupJob:
             BackupStarted(**self._facts(), attempt=attempt),
             step=str(attempt),
         )
+        captured = LogArchive(tools.store)
+        begun = await newest_history(captured, self._cluster)
         content = await self._take(entry, attempt)
         timeline = await self._timeline(entry, content)
-        manifest = manifest_of(entry, self._backup, attempt, timeline, content)
+        history = standing_in(begun, await newest_history(captured, self._cluster), content.position)
+        manifest = manifest_of(entry, self._backup, attempt, timeline, content, history=history)
         prefix = keys.attempt(self._cluster, self._backup, attempt)
         stored = await write_manifest(tools.store, keys.manifest(prefix), manifest)
         await context.check_lease()
@@ -240,6 +246,7 @@ class _BackupJob:
                 "key_id": self._tools.key_id,
                 "snapshot_time": manifest.snapshot_time,
                 "position": manifest.position,
+                "history": manifest.history,
                 "timeline": manifest.timeline,
                 "engine": manifest.engine,
                 "engine_version": content.facts.version,
