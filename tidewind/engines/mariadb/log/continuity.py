@@ -16,7 +16,7 @@ from tidewind.ports.engine import DatabaseError
 
 _PURGED: Final = ("could not find gtid state", "purged")
 _MISSING: Final = ("not in the master", "not in the primary", "missing the gtid")
-_CLASH: Final = "same server_uuid/server_id"
+CLASH: Final = "same server_uuid/server_id"
 _UNREADABLE: Final = (
     "bogus data",
     "checksum",
@@ -93,7 +93,7 @@ def differs(last: Transaction, gtid: str, checksum: int, facts: LogFacts) -> Log
 def refused(message: str, position: GtidList, facts: LogFacts, server_id: int) -> DatabaseError:
     """What the server's error 1236 means."""
     text = message.casefold()
-    if _CLASH in text:
+    if CLASH in text:
         return DatabaseError(
             "database-unreachable",
             f"another replica reads the log as server {server_id} and ended our reading",

@@ -60,7 +60,7 @@ class Session:
         """A transaction follows, or nothing is known to: the preamble is the description in force."""
         self.preamble = self._splitter.description
         if events.parse_format_description(self.preamble).checksum != events.CHECKSUM_CRC32:
-            self.failure = LogBroken("unreadable", f"{self.log_file} was written without checksums")
+            self.failure = LogBroken("unreadable", "a part of the log was written without checksums")
         self.begun = True
 
     def feed(self, wire: bytes) -> Output:
@@ -87,7 +87,7 @@ class Session:
             if kind != "header" or self.begun:
                 self.failure = self._failed(kind, number, why)
                 return output
-            data = self._splitter.description + data[self._splitter.consumed :]
+            data = self._splitter.follower + data[self._splitter.consumed :]
             self._renew()
 
     def _renew(self) -> None:
@@ -130,9 +130,7 @@ class Session:
 
     def _failed(self, kind: str, number: int, why: str) -> DatabaseError:
         if kind == "header":
-            return DatabaseError(
-                "database-unreachable", "the server writes its log differently now: a session ends here"
-            )
+            return DatabaseError("database-unreachable", "the server writes its log differently from here on")
         return LogBroken("unreadable", f"an event of type {number} in {self.log_file}: {why}")
 
     def _ended(self, error: bytes | None) -> DatabaseError:
@@ -142,7 +140,7 @@ class Session:
         if message.startswith("#"):
             message = message[6:]
         code = int.from_bytes(error[:2], "little")
-        if code == _READING_FAILED:
+        if code == _READING_FAILED or continuity.CLASH in message:
             return continuity.refused(message, self._position, self._facts, self._server_id)
         if code in _RIGHTS:
             return DatabaseError(

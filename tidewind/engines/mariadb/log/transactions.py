@@ -28,8 +28,8 @@ HELD_BYTES: Final = 8192
 """Events that must be looked into are shorter; a longer statement ends no transaction by its text."""
 
 FailureKind = Literal["damaged", "unknown", "incident", "header"]
-"""`header`: a format description that differs in more than its times; `description` is it, and whoever reads on must
-begin a new session with it at `consumed` bytes of the last `feed`."""
+"""`header`: a format description that differs in more than its times; `follower` is it, and whoever reads on must begin
+a new session with it, and with what followed the `consumed` bytes of the last `feed`."""
 
 
 Group = tuple[str, int, int, int, int, int, int, int]
@@ -74,6 +74,7 @@ class PythonSplitter:
 
     def __init__(self) -> None:
         self.description = b""
+        self.follower = b""
         self.length = 0
         self.log_file = b""
         self.log_offset = 0
@@ -230,18 +231,15 @@ class PythonSplitter:
         if raw[-5] not in (events.CHECKSUM_OFF, events.CHECKSUM_CRC32):
             self._fail("unknown", "its events have checksums of another kind")
             return
-        first, old = not self.description, self.description
-        self.description = raw
         self._group = None
-        if not first and _said(old) != _said(raw):
-            self._fail("header", "the log is written differently from here on")
-            return
-        self._checksum = 4 if raw[-5] == events.CHECKSUM_CRC32 else 0
-        if first:
+        if not self.description:
+            self.description = raw
+            self._checksum = 4 if raw[-5] == events.CHECKSUM_CRC32 else 0
             out.append(raw)
             self.length += len(raw)
-        else:
-            self.description = old
+        elif _said(self.description) != _said(raw):
+            self.follower = raw
+            self._fail("header", "the log is written differently from here on")
 
     def _opened(self) -> None:
         body = self._held[events.HEADER_BYTES : len(self._held) - self._checksum]
