@@ -89,7 +89,7 @@ def test_what_the_servers_refusal_means(message: str, kind: str, cause: str | No
 
 def test_numbers_must_rise() -> None:
     last = {0: 5}
-    count, broken = continuity.rising([("0-1-6", 0, 6), ("1-1-1", 1, 1), ("0-1-6", 0, 6)], last)
+    count, broken = continuity.rising([*groups([0], 6), ("1-1-1", 1, 1, 0, 1, 0, 0, 0), *groups([0], 6)], last)
     assert count == 2
     assert broken is not None
     assert broken.cause == "diverged"

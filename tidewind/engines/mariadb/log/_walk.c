@@ -339,6 +339,14 @@ failed:
     return NULL;
 }
 
+static PyObject *splitter_rebase(Splitter *self, PyObject *argument) {
+    unsigned long long size = PyLong_AsUnsignedLongLong(argument);
+    if (PyErr_Occurred()) return NULL;
+    self->length -= size;
+    self->group_start -= size;
+    Py_RETURN_NONE;
+}
+
 static PyObject *get_description(Splitter *s, void *unused) {
     (void)unused;
     return PyBytes_FromStringAndSize((const char *)s->description, s->description_len);
@@ -460,6 +468,7 @@ static void plain_dealloc(PyObject *self) {
 
 static PyMethodDef splitter_methods[] = {
     {"feed", (PyCFunction)splitter_feed, METH_O, "(bytes of the session, transactions that end in them)."},
+    {"rebase", (PyCFunction)splitter_rebase, METH_O, "Count offsets from so many bytes later on."},
     {NULL, NULL, 0, NULL},
 };
 static PyMethodDef unframer_methods[] = {

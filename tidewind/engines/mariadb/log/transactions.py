@@ -122,6 +122,13 @@ class PythonSplitter:
         kept = b"".join(out)
         return kept, groups
 
+    def rebase(self, size: int) -> None:
+        """Count offsets from `size` bytes later on: what was given out up to there belongs to no session."""
+        self.length -= size
+        if self._group is not None:
+            domain, server, sequence, start, stamp, flags = self._group
+            self._group = (domain, server, sequence, start - size, stamp, flags)
+
     def _fail(self, kind: FailureKind, why: str) -> None:
         self.failure = (kind, self._kind, why)
 
