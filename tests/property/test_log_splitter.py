@@ -28,7 +28,7 @@ def run(kind, log, cuts):
         if machine.failure is not None:
             break
         start = cut
-    consumed = start + machine.consumed if machine.failure else None
+    consumed = (start + machine.consumed, machine.follower) if machine.failure else None
     return b"".join(kept), groups, machine.failure, machine.length, machine.log_file, machine.log_offset, consumed
 
 

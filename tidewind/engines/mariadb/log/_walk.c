@@ -78,6 +78,8 @@ typedef struct {
     PyObject_HEAD
     unsigned char description[HELD_BYTES];
     unsigned int description_len;
+    unsigned char follower[HELD_BYTES];
+    unsigned int follower_len;
     uint64_t length;
     unsigned char log_file[NAME_BYTES_MAX];
     unsigned int log_file_len;
@@ -209,8 +211,8 @@ static unsigned char *described(Splitter *s, unsigned char *out, int matches) {
                    !memcmp(s->description + HEADER_BYTES, raw + HEADER_BYTES, DESCRIPTION_START - HEADER_BYTES) &&
                    !memcmp(s->description + DESCRIPTION_LENGTHS, raw + DESCRIPTION_LENGTHS, len - 4 - DESCRIPTION_LENGTHS);
         if (!same) {
-            memcpy(s->description, raw, len);
-            s->description_len = len;
+            memcpy(s->follower, raw, len);
+            s->follower_len = len;
             fail(s, "header", "the log is written differently from here on");
         }
         return out;
@@ -337,9 +339,21 @@ failed:
     return NULL;
 }
 
+static PyObject *splitter_rebase(Splitter *self, PyObject *argument) {
+    unsigned long long size = PyLong_AsUnsignedLongLong(argument);
+    if (PyErr_Occurred()) return NULL;
+    self->length -= size;
+    self->group_start -= size;
+    Py_RETURN_NONE;
+}
+
 static PyObject *get_description(Splitter *s, void *unused) {
     (void)unused;
     return PyBytes_FromStringAndSize((const char *)s->description, s->description_len);
+}
+static PyObject *get_follower(Splitter *s, void *unused) {
+    (void)unused;
+    return PyBytes_FromStringAndSize((const char *)s->follower, s->follower_len);
 }
 static PyObject *get_length(Splitter *s, void *unused) { (void)unused; return PyLong_FromUnsignedLongLong(s->length); }
 static PyObject *get_consumed(Splitter *s, void *unused) { (void)unused; return PyLong_FromSsize_t(s->consumed); }
@@ -355,8 +369,9 @@ static PyObject *get_failure(Splitter *s, void *unused) {
 }
 
 static PyGetSetDef splitter_attributes[] = {
-    {"description", (getter)get_description, NULL, NULL, NULL}, {"length", (getter)get_length, NULL, NULL, NULL},
-    {"consumed", (getter)get_consumed, NULL, NULL, NULL},       {"log_file", (getter)get_log_file, NULL, NULL, NULL},
+    {"description", (getter)get_description, NULL, NULL, NULL}, {"follower", (getter)get_follower, NULL, NULL, NULL},
+    {"length", (getter)get_length, NULL, NULL, NULL},           {"consumed", (getter)get_consumed, NULL, NULL, NULL},
+    {"log_file", (getter)get_log_file, NULL, NULL, NULL},
     {"log_offset", (getter)get_log_offset, NULL, NULL, NULL},   {"failure", (getter)get_failure, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -453,6 +468,7 @@ static void plain_dealloc(PyObject *self) {
 
 static PyMethodDef splitter_methods[] = {
     {"feed", (PyCFunction)splitter_feed, METH_O, "(bytes of the session, transactions that end in them)."},
+    {"rebase", (PyCFunction)splitter_rebase, METH_O, "Count offsets from so many bytes later on."},
     {NULL, NULL, 0, NULL},
 };
 static PyMethodDef unframer_methods[] = {

@@ -5,18 +5,19 @@ the last one held must come first, byte for byte. The numbers alone would not te
 that lost the log's tail, a server gives the same numbers to other transactions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tidewind.domain.gtids import Gtid, GtidList
 from tidewind.domain.log_stream import HistoryCause, Transaction
+from tidewind.engines.mariadb.log.transactions import Group
 from tidewind.ports.capture import LogBroken
 from tidewind.ports.engine import DatabaseError
 
 _PURGED: Final = ("could not find gtid state", "purged")
 _MISSING: Final = ("not in the master", "not in the primary", "missing the gtid")
-_CLASH: Final = "same server_uuid/server_id"
+CLASH: Final = "same server_uuid/server_id"
 _UNREADABLE: Final = (
     "bogus data",
     "checksum",
@@ -93,7 +94,7 @@ def differs(last: Transaction, gtid: str, checksum: int, facts: LogFacts) -> Log
 def refused(message: str, position: GtidList, facts: LogFacts, server_id: int) -> DatabaseError:
     """What the server's error 1236 means."""
     text = message.casefold()
-    if _CLASH in text:
+    if CLASH in text:
         return DatabaseError(
             "database-unreachable",
             f"another replica reads the log as server {server_id} and ended our reading",
@@ -119,15 +120,14 @@ def reached(file: str, offset: int, end_file: str, end_offset: int) -> bool:
     return file == end_file and (offset == end_offset % (1 << 32) or (end_offset < 1 << 32 and offset >= end_offset))
 
 
-def rising(groups: Iterable[tuple[str, int, int]], last: dict[int, int]) -> tuple[int, LogBroken | None]:
-    """How many of (GTID, domain, number) rise within their domains, and why the next does not. Notes them in `last`."""
-    count = 0
-    for gtid, domain, sequence in groups:
+def rising(groups: Sequence[Group], last: dict[int, int]) -> tuple[int, LogBroken | None]:
+    """How many of the transactions rise within their domains, and why the next does not. Notes them in `last`."""
+    for at, one in enumerate(groups):
+        domain, sequence = one[1], one[2]
         if sequence <= last.get(domain, 0):
-            return count, out_of_order(gtid, last[domain])
+            return at, out_of_order(one[0], last[domain])
         last[domain] = sequence
-        count += 1
-    return count, None
+    return len(groups), None
 
 
 def still_to_come(position: GtidList, end: GtidList) -> dict[int, int]:

@@ -7,6 +7,7 @@ the log cannot be trusted any more ends the session for both.
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Final
 
 from tidewind.domain.gtids import Gtid, GtidList
@@ -24,6 +25,8 @@ _WATCHED: Final = ("binlog_format", "binlog_row_image", "binlog_checksum")
 _MARK: Final = "SELECT SYSDATE(6), @@global.gtid_binlog_pos, SYSDATE(6), " + ", ".join(
     f"@@global.{name}" for name in _WATCHED
 )
+_DOMAIN_AND_GTID: Final = itemgetter(1, 0)
+_DOMAIN_AND_NUMBER: Final = itemgetter(1, 2)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -97,7 +100,7 @@ class MariaDBLogReading:
             self._floor_us = now_us if groups else self._floor_us
             return [Piece(data=data, transactions=times.transactions(groups, now_us))]
         pieces = self._release(stamped.push(data, groups))
-        for _, domain, sequence, *_ in groups:
+        for domain, sequence in dict(map(_DOMAIN_AND_NUMBER, groups)).items():
             if sequence >= self._remaining.get(domain, sequence + 1):
                 del self._remaining[domain]
         if not self._remaining:
@@ -111,7 +114,7 @@ class MariaDBLogReading:
         return [Piece(data=one.data, transactions=one.transactions, live=False) for one in ready]
 
     def _advance(self, groups: list[Group]) -> None:
-        newest = {domain: gtid for gtid, domain, *_ in groups}
+        newest = dict(map(_DOMAIN_AND_GTID, groups))
         self._at = GtidList({**self._at.last, **{domain: Gtid.parse(gtid) for domain, gtid in newest.items()}})
 
     async def mark(self) -> Mark:

@@ -33,7 +33,6 @@ class Session:
         self._server_id = server_id
         self._unframer = Unframer()
         self._splitter = Splitter()
-        self._from: int | None = None
         self._last = {gtid.domain: gtid.sequence for gtid in position.last.values()}
 
     @property
@@ -60,7 +59,7 @@ class Session:
         """A transaction follows, or nothing is known to: the preamble is the description in force."""
         self.preamble = self._splitter.description
         if events.parse_format_description(self.preamble).checksum != events.CHECKSUM_CRC32:
-            self.failure = LogBroken("unreadable", f"{self.log_file} was written without checksums")
+            self.failure = LogBroken("unreadable", "a part of the log was written without checksums")
         self.begun = True
 
     def feed(self, wire: bytes) -> Output:
@@ -87,16 +86,16 @@ class Session:
             if kind != "header" or self.begun:
                 self.failure = self._failed(kind, number, why)
                 return output
-            data = self._splitter.description + data[self._splitter.consumed :]
+            data = self._splitter.follower + data[self._splitter.consumed :]
             self._renew()
 
     def _renew(self) -> None:
         """Another description before the session's first transaction: it becomes the preamble."""
         file, self._splitter = self._splitter.log_file, Splitter()
         self._splitter.feed(_rotation(file))
-        self._from = None
 
     def _cut(self, start: int, kept: bytes, groups: list[Group]) -> Output:
+        """Of what the splitter gave, `start` being its offset before that: what belongs to the session."""
         if self._verify is not None:
             if not groups:
                 return b"", []
@@ -104,35 +103,26 @@ class Session:
             self.failure = continuity.differs(self._verify, gtid, checksum, self._facts)
             if self.failure is not None:
                 return b"", []
-            self._verify, self._from = None, end
-            groups = groups[1:]
-        size = len(self._splitter.description)
-        if self._from is None:
-            self._from = size
-        if not size or self._splitter.length <= self._from:
+            self._verify = None
+            kept = kept[end - start :]
+            start = len(self._splitter.description)
+            self._splitter.rebase(end - start)
+            groups = [_moved(one, end - start) for one in groups[1:]]
+        elif not start:
+            start = len(self._splitter.description)
+            kept = kept[start:]
+        if not kept:
             return b"", []
         if not self.begun:
             self.begin()
             if self.failure is not None:
                 return b"", []
-        before = self._from - size
-        data = kept if start >= self._from else kept[self._from - start :]
-        return data, self._in_order(groups, before)
-
-    def _in_order(self, groups: list[Group], before: int) -> list[Group]:
-        count, broken = continuity.rising(((one[0], one[1], one[2]) for one in groups), self._last)
-        if broken is not None:
-            self.failure = broken
-            groups = groups[:count]
-        if not before:
-            return groups
-        return [(one[0], one[1], one[2], one[3] - before, one[4] - before, *one[5:]) for one in groups]
+        count, self.failure = continuity.rising(groups, self._last)
+        return kept, groups if self.failure is None else groups[:count]
 
     def _failed(self, kind: str, number: int, why: str) -> DatabaseError:
         if kind == "header":
-            return DatabaseError(
-                "database-unreachable", "the server writes its log differently now: a session ends here"
-            )
+            return DatabaseError("database-unreachable", "the server writes its log differently from here on")
         return LogBroken("unreadable", f"an event of type {number} in {self.log_file}: {why}")
 
     def _ended(self, error: bytes | None) -> DatabaseError:
@@ -142,7 +132,7 @@ class Session:
         if message.startswith("#"):
             message = message[6:]
         code = int.from_bytes(error[:2], "little")
-        if code == _READING_FAILED:
+        if code == _READING_FAILED or continuity.CLASH in message:
             return continuity.refused(message, self._position, self._facts, self._server_id)
         if code in _RIGHTS:
             return DatabaseError(
@@ -155,6 +145,11 @@ class Session:
 
 _READING_FAILED = 1236
 _RIGHTS = frozenset({1045, 1227, 1142})
+
+
+def _moved(one: Group, by: int) -> Group:
+    gtid, domain, sequence, start, end, stamp, flags, checksum = one
+    return gtid, domain, sequence, start - by, end - by, stamp, flags, checksum
 
 
 def _rotation(file: bytes) -> bytes:

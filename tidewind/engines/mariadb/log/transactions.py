@@ -28,8 +28,8 @@ HELD_BYTES: Final = 8192
 """Events that must be looked into are shorter; a longer statement ends no transaction by its text."""
 
 FailureKind = Literal["damaged", "unknown", "incident", "header"]
-"""`header`: a format description that differs in more than its times; `description` is it, and whoever reads on must
-begin a new session with it at `consumed` bytes of the last `feed`."""
+"""`header`: a format description that differs in more than its times; `follower` is it, and whoever reads on must begin
+a new session with it, and with what followed the `consumed` bytes of the last `feed`."""
 
 
 Group = tuple[str, int, int, int, int, int, int, int]
@@ -74,6 +74,7 @@ class PythonSplitter:
 
     def __init__(self) -> None:
         self.description = b""
+        self.follower = b""
         self.length = 0
         self.log_file = b""
         self.log_offset = 0
@@ -120,6 +121,13 @@ class PythonSplitter:
         self.consumed = at
         kept = b"".join(out)
         return kept, groups
+
+    def rebase(self, size: int) -> None:
+        """Count offsets from `size` bytes later on: what was given out up to there belongs to no session."""
+        self.length -= size
+        if self._group is not None:
+            domain, server, sequence, start, stamp, flags = self._group
+            self._group = (domain, server, sequence, start - size, stamp, flags)
 
     def _fail(self, kind: FailureKind, why: str) -> None:
         self.failure = (kind, self._kind, why)
@@ -230,18 +238,15 @@ class PythonSplitter:
         if raw[-5] not in (events.CHECKSUM_OFF, events.CHECKSUM_CRC32):
             self._fail("unknown", "its events have checksums of another kind")
             return
-        first, old = not self.description, self.description
-        self.description = raw
         self._group = None
-        if not first and _said(old) != _said(raw):
-            self._fail("header", "the log is written differently from here on")
-            return
-        self._checksum = 4 if raw[-5] == events.CHECKSUM_CRC32 else 0
-        if first:
+        if not self.description:
+            self.description = raw
+            self._checksum = 4 if raw[-5] == events.CHECKSUM_CRC32 else 0
             out.append(raw)
             self.length += len(raw)
-        else:
-            self.description = old
+        elif _said(self.description) != _said(raw):
+            self.follower = raw
+            self._fail("header", "the log is written differently from here on")
 
     def _opened(self) -> None:
         body = self._held[events.HEADER_BYTES : len(self._held) - self._checksum]
