@@ -174,7 +174,9 @@ def _plain(rng: Random, do: Do) -> None:
 
 def _packed(rng: Random, do: Do) -> None:
     number = rng.randint(1, 40)
-    do(f"REPLACE INTO other.packed VALUES ({number}, REPEAT('long ', {rng.randint(1, 500)}), '{{\"a\": [{number}, null]}}')")
+    do(
+        f"REPLACE INTO other.packed VALUES ({number}, REPEAT('long ', {rng.randint(1, 500)}), '{{\"a\": [{number}, null]}}')"
+    )
 
 
 def _stamp(rng: Random, do: Do) -> None:
