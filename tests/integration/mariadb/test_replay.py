@@ -1,19 +1,24 @@
 """Base and log on a real server, judged by a native replica stopped at the same position."""
 
+import asyncio
+import contextlib
+import os
+import signal
+from multiprocessing import forkserver
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import pymysql
 import pytest
 
-from tests.integration.mariadb.snapshot_support import client, run
-from tests.point_lab import PointLab, lab_in
+from tests.integration.mariadb.snapshot_support import client, rows, run
+from tests.point_lab import SERVICE, Facts, PointLab, lab_in
+from tests.replay_workload import SETUP, run_workload
+from tidewind.engines.mariadb.replay import progress
+from tidewind.ports.engine import DatabaseError
 
-PLAIN = (
-    "CREATE DATABASE shop",
-    "CREATE TABLE shop.items (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40), price DECIMAL(10,2)) ENGINE=InnoDB",
-    "INSERT INTO shop.items (name, price) VALUES ('a', 1), ('b', 2), ('c', 3)",
-)
+SEED = int(os.environ.get("TIDEWIND_SEED", "0")) or int.from_bytes(os.urandom(3), "big")
 
 
 @pytest.fixture
@@ -24,22 +29,72 @@ async def lab(mariadb_factory: Any, tmp_path: Path) -> PointLab:
     return lab_in(tmp_path / "deployment", source, target, replica)
 
 
-async def test_rows_and_definitions_of_a_point_are_those_of_a_replica_stopped_there(lab: PointLab) -> None:
-    connection = client(lab.source)
-    run(connection, *PLAIN)
+async def prepared(lab: PointLab, seed: int, *, operations: int) -> Random:
+    """A base in the middle of a workload, and the log of all of it archived."""
+    rng = Random(seed)
+    run(client(lab.source), *SETUP)
+    run_workload(lambda: client(lab.source), seed, sessions=2, operations=10)
     await lab.base()
-    run(
-        connection,
-        "UPDATE shop.items SET price = price * 2",
-        "CREATE TABLE shop.later (id INT PRIMARY KEY, at TIMESTAMP DEFAULT CURRENT_TIMESTAMP) ENGINE=InnoDB",
-        "INSERT INTO shop.later (id) VALUES (1), (2)",
-        "ALTER TABLE shop.items ADD COLUMN note TEXT",
-        "INSERT INTO shop.items (name, note) VALUES ('d', 'new')",
-        "DELETE FROM shop.items WHERE name = 'b'",
-        "DROP TABLE shop.later",
+    run_workload(lambda: client(lab.source), seed + 1, sessions=4, operations=operations)
+    await lab.archive(rng, mean_bytes=20_000)
+    return rng
+
+
+@pytest.mark.timeout(900)
+async def test_random_points_of_a_mixed_workload_are_those_of_a_replica_stopped_there(lab: PointLab) -> None:
+    rng = await prepared(lab, SEED, operations=60)
+    points = lab.points()
+    chosen = [*sorted(rng.sample(range(len(points)), 4)), len(points) - 1]
+    for place in dict.fromkeys(chosen):
+        lab.replicate_to(points[place])
+        await lab.restore(points[place])
+        assert await lab.differences() == [], f"TIDEWIND_SEED={SEED}: point {place}, {points[place]}"
+
+
+@pytest.mark.timeout(900)
+async def test_a_replay_whose_process_is_killed_is_continued_to_the_same_content(lab: PointLab) -> None:
+    """Killed at random places, again and again; the last epoch ends what the others began."""
+    rng = await prepared(lab, SEED, operations=60)
+    point = lab.points()[-1]
+    ordinals = sorted(rng.sample(range(1, len(lab.points())), 4))
+    lab.restores, lab.facts = 1, Facts()
+    source = lab.point(point)
+    async with lab.session(lab.scope(epoch=1)) as session:
+        await lab.begin(session, source)
+    killed = 0
+    for epoch, ordinal in enumerate(ordinals, start=2):
+        async with lab.session(lab.scope(epoch=epoch)) as session:
+            killing = asyncio.create_task(kill_behind(lab, ordinal))
+            try:
+                await session.replay(source, lab.facts, lab.reports)
+            except DatabaseError as error:
+                assert "exit code -9" in error.detail
+                killed += 1
+            killing.cancel()
+    assert killed
+    async with lab.session(lab.scope(epoch=9)) as session:
+        await lab.complete(session, source)
+    lab.replicate_to(point)
+    assert await lab.differences() == [], f"TIDEWIND_SEED={SEED}: killed behind {ordinals}"
+
+
+async def kill_behind(lab: PointLab, ordinal: int) -> None:
+    """SIGKILL the worker processes as soon as so many transactions are done."""
+    connection = pymysql.connect(
+        host=lab.target.host, port=lab.target.port, user=SERVICE.user, password=SERVICE.password, autocommit=True
     )
-    await lab.archive(Random(1), mean_bytes=300)
-    for position in lab.points():
-        await lab.restore(position)
-        lab.replicate_to(position)
-        assert await lab.differences() == [], position
+    asked = f"SELECT COALESCE(MAX(place), 0) FROM tidewind.replay WHERE restore_id = '{lab.scope().restore_id}'"
+    while progress.ordinal_of(int(rows(connection, asked)[0][0])) < ordinal:
+        await asyncio.sleep(0.002)
+    for pid in children_of(forkserver._forkserver._forkserver_pid):
+        os.kill(pid, signal.SIGKILL)
+    connection.close()
+
+
+def children_of(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent:
+                found.append(int(entry.name))
+    return found

@@ -15,7 +15,7 @@ from typing import Final
 from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw, raw_rows
 from tidewind.engines.mariadb.failures import code_of
 from tidewind.engines.mariadb.replay.merge import Group
-from tidewind.engines.mariadb.replay.progress import note
+from tidewind.engines.mariadb.replay.progress import close_up, note, open_up
 from tidewind.engines.mariadb.replay.sending import send_binlog
 from tidewind.ports.engine import DatabaseError
 
@@ -36,6 +36,7 @@ class Batch:
     first: str = ""
     last: str = ""
     size: int = 0
+    untransacted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ class Lane:
             try:
                 apply(connection, self._applying, given)
             except DatabaseError as error:
-                if code_of(error) not in _ROLLED_BACK or attempt == _TRIES:
+                if code_of(error) not in _ROLLED_BACK or given.untransacted or attempt == _TRIES:
                     raise refused(error, given) from error
                 raw_rows(connection, self._applying.access, "ROLLBACK")
             else:
@@ -121,10 +122,15 @@ class Lane:
 
 def apply(connection: RawConnection, applying: Applying, batch: Batch) -> None:
     """One transaction. Raises DatabaseError."""
+    if batch.untransacted:
+        at = max(at for at, _ in batch.places.values())
+        raw_rows(connection, applying.access, open_up(applying.restore_id, at))
     raw_rows(connection, applying.access, "START TRANSACTION")
     for group in batch.groups:
         send_binlog(connection, applying.access, list(group.parts()))
     raw_rows(connection, applying.access, note(applying.restore_id, batch.places))
+    if batch.untransacted:
+        raw_rows(connection, applying.access, close_up(applying.restore_id))
     raw_rows(connection, applying.access, "COMMIT")
 
 

@@ -72,6 +72,7 @@ class Sender:
         if not batch.groups:
             return
         self._open[number] = Batch()
+        batch.untransacted = number == self.untransacted
         if batch.size > ALONE_BYTES:
             for lane in self._lanes:
                 lane.drain()

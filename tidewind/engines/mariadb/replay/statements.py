@@ -101,7 +101,9 @@ class Statements:
         send_binlog(self._connection, self._applying.access, [format_description])
 
     def serial(self, gtid: str, at: int, steps: Iterable[Step], progress_rows: tuple[str, ...]) -> None:
-        """One transaction with its savepoints; progress is written in it. Raises DatabaseError."""
+        """One transaction with its savepoints; progress is written in it. What it does to tables without transactions
+        is not, so a successor must know that it was begun. Raises DatabaseError."""
+        self._catalogue.rows(progress.open_up(self._applying.restore_id, at))
         self._run("START TRANSACTION")
         for step in steps:
             if isinstance(step, Group):
