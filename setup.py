@@ -1,15 +1,18 @@
-"""Only what pyproject.toml cannot say: the C converter is optional. Without a compiler the Python one takes its place,
-slower and with the same bytes."""
+"""Only what pyproject.toml cannot say: the C modules are optional. Without a compiler their Python twins take their
+place, slower and with the same answers."""
 
 from setuptools import Extension, setup
+
+OPTIONAL = ("tidewind/engines/mariadb/_rows.c", "tidewind/engines/mariadb/log/_walk.c")
 
 setup(
     ext_modules=[
         Extension(
-            "tidewind.engines.mariadb._rows",
-            sources=["tidewind/engines/mariadb/_rows.c"],
+            source.removesuffix(".c").replace("/", "."),
+            sources=[source],
             extra_compile_args=["-O3", "-std=c11"],
             optional=True,
         )
+        for source in OPTIONAL
     ]
 )

@@ -165,3 +165,8 @@ async def run(connection: Any, release: tuple[int, int]) -> None:
                 await cursor.fetchall()
             except pymysql.err.IntegrityError:
                 assert statement == FAILS, statement
+
+
+def release_of(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")
+    return int(major), int(minor)

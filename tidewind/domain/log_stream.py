@@ -4,7 +4,8 @@ Quantities
 - A *session* is one unbroken reading of a cluster's log. Its bytes are events as the server sent them, heartbeats and
   artificial rotations left out. It begins at offset 0 with its *preamble*, what a reader must know to read any of it
   (MariaDB: the format description event; one that differs in more than its time begins a new session), and right
-  behind it with the first event of a transaction.
+  behind it with the first event of a transaction. What belongs to no transaction is left out; bytes that no transaction
+  claims may still lie between two (MariaDB: what a crash of the server cut off), so readers go by places.
 - A *place* is (session, byte offset). Transactions are found by place; bounds of blocks and segments are bounds of
   nothing: a transaction, even an event, may span them, so that memory is bounded whatever a user writes.
 - A *mark* says that at the time `before` the log's end was not yet beyond `position`, and at `after` it had reached it,
@@ -18,7 +19,7 @@ The tempting wrong idea: order by the events' own stamps. A client sets them as 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -39,11 +40,11 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-@dataclass(frozen=True)
-class Transaction:
+class Transaction(NamedTuple):
     """One group of the log, whole. `start` and `end` are offsets in its session: of its first event, and behind its
     last. `time_us`: microseconds since 1970, UTC, by the database's clock. `flags` are DDL, XA_PREPARE, XA_END,
-    UNTRANSACTED. `checksum` is the CRC-32 of its first event, by which it is known again after a reconnect."""
+    UNTRANSACTED. `checksum` is a CRC-32 of all its bytes, as the engine takes it, by which it is known again after a
+    reconnect. A tuple, because a log brings hundreds of thousands in a second."""
 
     gtid: str
     start: int

@@ -17,7 +17,7 @@ from tidewind.ports.engine import Address, DatabaseError, Finding, Login
 @dataclass(frozen=True, kw_only=True)
 class Resume:
     """Where reading begins: after `position`. `last` is the last transaction held, or None at a history's beginning:
-    the log must hold it with the same first event, else it is another log."""
+    the log must hold it with the same bytes, else it is another log."""
 
     position: str
     last: Transaction | None = None

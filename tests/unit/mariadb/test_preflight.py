@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from tidewind.engines.mariadb.grants import ALL, BACKUP_GRANTS, RESTORE_GRANTS, excess, global_grants, missing
+from tidewind.engines.mariadb.grants import (
+    ALL,
+    BACKUP_GRANTS,
+    CAPTURE_GRANTS,
+    RESTORE_GRANTS,
+    excess,
+    global_grants,
+    missing,
+)
 from tidewind.engines.mariadb.preflight import Seen, findings
 from tidewind.engines.mariadb.restore.survey import release_findings
 from tidewind.engines.mariadb.server import version_of
@@ -34,7 +42,7 @@ GOOD = Seen(
     },
     galera=False,
     replica_sources=0,
-    held=frozenset(BACKUP_GRANTS),
+    held=frozenset({*BACKUP_GRANTS, *CAPTURE_GRANTS}),
     account="`b`@`%`",
     restore_held=frozenset({*RESTORE_GRANTS, "GRANT OPTION"}),
     restore_account="`r`@`%`",

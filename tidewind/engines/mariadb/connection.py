@@ -261,6 +261,10 @@ class Control:
         task.add_done_callback(_ENDING.discard)
         await asyncio.shield(task)
 
+    def streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Both ends of the connection, for a command of the protocol that no statement follows."""
+        return self._connection._reader, self._connection._writer
+
     @property
     def closed(self) -> bool:
         return bool(self._connection.closed)

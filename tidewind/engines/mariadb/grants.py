@@ -16,8 +16,12 @@ BACKUP_GRANTS: Final[dict[str, str]] = {
     "SLAVE MONITOR": "to see whether the server is a replica",
 }
 
+CAPTURE_GRANTS: Final[dict[str, str]] = {
+    "REPLICATION SLAVE": "to read the log as a replica does; without it no point in time can be restored",
+}
+
 HARMLESS: Final = frozenset(
-    {*BACKUP_GRANTS, "USAGE", "REPLICATION SLAVE", "SHOW DATABASES", "LOCK TABLES", "CONNECTION ADMIN"}
+    {*BACKUP_GRANTS, *CAPTURE_GRANTS, "USAGE", "SHOW DATABASES", "LOCK TABLES", "CONNECTION ADMIN"}
 )
 
 RESTORE_GRANTS: Final = frozenset(

@@ -16,20 +16,11 @@ from tidewind.engines.mariadb.catalogue import (
     WITHOUT_TRANSACTIONS,
 )
 from tidewind.engines.mariadb.connection import Access, Control
+from tidewind.engines.mariadb.log import settings
 from tidewind.engines.mariadb.quoting import account_name, quote_name, quote_table, text_literals
 from tidewind.engines.mariadb.server import ATOMIC_RENAME, HISTORY_INSERT, OLDEST, server_facts
 from tidewind.ports.engine import Address, DatabaseError, Finding, Login, Preflight, ServerFacts
 
-_VARIABLES: Final = (
-    "log_bin",
-    "binlog_format",
-    "binlog_row_image",
-    "binlog_checksum",
-    "gtid_strict_mode",
-    "sync_binlog",
-    "innodb_flush_log_at_trx_commit",
-    "lower_case_table_names",
-)
 _FENCE_TABLE: Final = "fence"
 
 
@@ -49,6 +40,8 @@ class Seen:
     reserved_tables: tuple[str, ...] | None
     engines: tuple[tuple[str, str, str], ...]
     versioned: tuple[tuple[str, str], ...]
+    filtered: str = ""
+    """What SHOW MASTER STATUS says that the log leaves out."""
 
 
 async def look_at(address: Address, login: Login, restore_login: Login | None) -> Preflight:
@@ -58,12 +51,12 @@ async def look_at(address: Address, login: Login, restore_login: Login | None) -
         restore_held = restore_account = None
         if restore_login is not None and restore_login.user != login.user:
             async with await Control.connect(Access(address=address, login=restore_login)) as other:
-                restore_held, restore_account = await _rights(other)
-        held, account = await _rights(control)
+                restore_held, restore_account = await rights_of(other)
+        held, account = await rights_of(control)
         seen = Seen(
             facts=facts,
             subject=control.access.subject,
-            variables=await _variables(control),
+            variables=await log_variables(control),
             galera=await _galera(control),
             replica_sources=await _replica_sources(control),
             held=held,
@@ -73,20 +66,38 @@ async def look_at(address: Address, login: Login, restore_login: Login | None) -
             reserved_tables=await _reserved(control),
             engines=await _foreign_tables(control),
             versioned=await _versioned(control),
+            filtered=await _filtered(control),
         )
     return Preflight(facts=facts, findings=tuple(findings(seen)))
 
 
-async def _rights(control: Control) -> tuple[frozenset[str], str]:
+async def rights_of(control: Control) -> tuple[frozenset[str], str]:
+    """(global rights held, the account as GRANT names it). Raises DatabaseError."""
     rows = await control.rows("SHOW GRANTS")
     account: str = await control.value("SELECT CURRENT_USER()")
     user, _, host = account.rpartition("@")
     return grants.global_grants(str(row[0]) for row in rows), account_name(user, host)
 
 
-async def _variables(control: Control) -> dict[str, str]:
-    rows = await control.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({text_literals(_VARIABLES)})")
+async def log_variables(control: Control) -> dict[str, str]:
+    """Those that say what the log is, by name, as far as the release has them. Raises DatabaseError."""
+    rows = await control.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({text_literals(settings.VARIABLES)})")
     return {str(name).lower(): str(value) for name, value in rows}
+
+
+def filters(status: Sequence[tuple[Any, ...]]) -> str:
+    """What the log leaves out by schema, in the rows of SHOW MASTER STATUS; empty if nothing. Pure."""
+    named = zip(("binlog_do_db", "binlog_ignore_db"), status[0][2:4], strict=False) if status else ()
+    return ", ".join(f"{name} {value}" for name, value in named if value)
+
+
+async def _filtered(control: Control) -> str:
+    try:
+        return filters(await control.rows("SHOW MASTER STATUS"))
+    except DatabaseError as error:
+        if error.kind == "database-rights-missing":
+            return ""
+        raise
 
 
 async def _galera(control: Control) -> bool:
@@ -132,7 +143,7 @@ async def _versioned(control: Control) -> tuple[tuple[str, str], ...]:
 
 def findings(seen: Seen) -> list[Finding]:
     """Everything worth an operator's look, errors for what makes backups or restores impossible."""
-    return [*_server(seen), *_log(seen), *_rights_findings(seen), *_content(seen)]
+    return [*_server(seen), *settings.findings(seen.variables, seen.filtered), *_rights_findings(seen), *_content(seen)]
 
 
 def _server(seen: Seen) -> list[Finding]:
@@ -173,37 +184,6 @@ def _server(seen: Seen) -> list[Finding]:
     return found
 
 
-def _log(seen: Seen) -> list[Finding]:
-    values = seen.variables
-    if values.get("log_bin", "OFF").upper() not in ("ON", "1"):
-        return [
-            Finding(
-                subject="log",
-                level="warn",
-                text="the binary log is off: backups have no position, and commits wait some milliseconds for each",
-                fix="Start the server with --log-bin",
-            )
-        ]
-    wanted = (
-        ("binlog_format", {"ROW"}, "changes cannot be captured row by row", "ROW"),
-        ("binlog_row_image", {"FULL"}, "rows in the log are not whole", "FULL"),
-        ("binlog_checksum", {"CRC32"}, "damage to the log would pass unnoticed", "CRC32"),
-        ("gtid_strict_mode", {"ON", "1"}, "sequence numbers could run backwards unnoticed", "ON"),
-        ("sync_binlog", {"1"}, "a crash of the host can lose and reuse positions", "1"),
-    )
-    found = [
-        Finding(
-            subject="log",
-            level="warn",
-            text=f"{name} is {values.get(name, 'unknown')}: {text}",
-            fix=f"SET GLOBAL {name} = {value};",
-        )
-        for name, good, text, value in wanted
-        if values.get(name, "").upper() not in good
-    ]
-    return found or [Finding(subject="log", level="ok", text="ROW, FULL, CRC32, strict mode on, synchronous")]
-
-
 def _rights_findings(seen: Seen) -> list[Finding]:
     found = [
         Finding(
@@ -214,6 +194,7 @@ def _rights_findings(seen: Seen) -> list[Finding]:
         )
         for name in grants.missing(seen.held, grants.BACKUP_GRANTS)
     ]
+    found.extend(settings.rights(seen.held, seen.account))
     if seen.restore_account is not None:
         found.extend(
             Finding(

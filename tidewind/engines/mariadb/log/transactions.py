@@ -18,32 +18,24 @@ The C twin in `_walk.c` gives the same bytes, groups and failures; a property te
 
 import struct
 import zlib
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from tidewind.domain import log_stream
 from tidewind.engines.mariadb.log import events
 
+NAME_BYTES: Final = 512
 HELD_BYTES: Final = 8192
 """Events that must be looked into are shorter; a longer statement ends no transaction by its text."""
 
 FailureKind = Literal["damaged", "unknown", "incident", "header"]
-"""`header`: a format description that differs in more than its times; `description` is it, and whoever reads on must
-begin a new session with it at `consumed` bytes of the last `feed`."""
+"""`header`: a format description that differs in more than its times; `follower` is it, and whoever reads on must begin
+a new session with it, and with what followed the `consumed` bytes of the last `feed`."""
 
 
-class Group(NamedTuple):
-    """A whole transaction. `start` and `end` are offsets in the session; `stamp` is the log's, in seconds; `gtid_flags`
-    and `extra_flags` are those of its GTID event; `checksum` is the CRC-32 of its events' checksums."""
-
-    domain: int
-    server: int
-    sequence: int
-    start: int
-    end: int
-    stamp: int
-    gtid_flags: int
-    extra_flags: int
-    checksum: int
+Group = tuple[str, int, int, int, int, int, int, int]
+"""A whole transaction: (GTID, domain, sequence number, start, end, stamp, flags, checksum). Start and end are offsets
+in the session; the stamp is the log's, in seconds; flags are those of `log_stream.Transaction`; the checksum is the
+CRC-32 of its events' checksums. A plain tuple, because hundreds of thousands come in a second."""
 
 
 _CRC = struct.Struct("<I")
@@ -78,10 +70,11 @@ _DESCRIPTION_LENGTHS: Final = _DESCRIPTION_START + 4
 
 class PythonSplitter:
     """See the module. `description` is the format description in force, whole; `length` how many bytes were given out,
-    the session's offset; `log_file` and `log_offset` say where in the server's files the last event ends."""
+    the session's offset; `log_file` and `log_offset` where the server's files were read up to, heartbeats included."""
 
     def __init__(self) -> None:
         self.description = b""
+        self.follower = b""
         self.length = 0
         self.log_file = b""
         self.log_offset = 0
@@ -101,7 +94,7 @@ class PythonSplitter:
         self._held = b""
         self._crc = 0
         self._tail = b""
-        self._group: tuple[int, int, int, int, int, int, int] | None = None
+        self._group: tuple[int, int, int, int, int, int] | None = None
         self._chain = 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> tuple[bytes, list[Group]]:
@@ -212,7 +205,7 @@ class PythonSplitter:
         if (self._checksum or kind == events.FORMAT_DESCRIPTION) and not artificial and not matches:
             self._fail("damaged", "its checksum is not that of its bytes")
             return
-        if not artificial:
+        if not artificial or kind == events.HEARTBEAT:
             self.log_offset = self._end
         if kind == events.ROTATE:
             self._rotated(matches)
@@ -228,7 +221,7 @@ class PythonSplitter:
     def _rotated(self, matches: bool) -> None:
         body = self._held[events.HEADER_BYTES : len(self._held) - (4 if matches else 0)]
         self.log_offset = int.from_bytes(body[:4], "little")
-        self.log_file = body[8:].split(b"\0", 1)[0]
+        self.log_file = body[8:].split(b"\0", 1)[0][:NAME_BYTES]
 
     def _described(self, out: list[bytes], matches: bool) -> None:
         raw = self._held
@@ -238,18 +231,15 @@ class PythonSplitter:
         if raw[-5] not in (events.CHECKSUM_OFF, events.CHECKSUM_CRC32):
             self._fail("unknown", "its events have checksums of another kind")
             return
-        first, old = not self.description, self.description
-        self.description = raw
         self._group = None
-        if not first and _said(old) != _said(raw):
-            self._fail("header", "the log is written differently from here on")
-            return
-        self._checksum = 4 if raw[-5] == events.CHECKSUM_CRC32 else 0
-        if first:
+        if not self.description:
+            self.description = raw
+            self._checksum = 4 if raw[-5] == events.CHECKSUM_CRC32 else 0
             out.append(raw)
             self.length += len(raw)
-        else:
-            self.description = old
+        elif _said(self.description) != _said(raw):
+            self.follower = raw
+            self._fail("header", "the log is written differently from here on")
 
     def _opened(self) -> None:
         body = self._held[events.HEADER_BYTES : len(self._held) - self._checksum]
@@ -257,17 +247,7 @@ class PythonSplitter:
             self._fail("damaged", "it is shorter than such an event")
             return
         sequence, domain, flags = _GTID_BODY.unpack_from(body)
-        at = _GTID_BODY.size + (8 if flags & events.GROUP_COMMIT else 0)
-        if flags & (events.XA_PREPARED | events.XA_COMPLETED):
-            if len(body) < at + 6:
-                self._fail("damaged", "it is shorter than such an event")
-                return
-            at += 6 + body[at + 4] + body[at + 5]
-        if len(body) < at:
-            self._fail("damaged", "it is shorter than such an event")
-            return
-        extra = body[at] if len(body) > at else 0
-        self._group = (domain, self._server, sequence, self.length - self._size, self._stamp, flags, extra)
+        self._group = (domain, self._server, sequence, self.length - self._size, self._stamp, flags)
 
     def _ends(self) -> bool:
         assert self._group is not None
@@ -286,8 +266,9 @@ class PythonSplitter:
 
     def _closed(self, groups: list[Group]) -> None:
         assert self._group is not None
-        domain, server, sequence, start, stamp, flags, extra = self._group
-        groups.append(Group(domain, server, sequence, start, self.length, stamp, flags, extra, self._chain))
+        domain, server, sequence, start, stamp, flags = self._group
+        gtid = f"{domain}-{server}-{sequence}"
+        groups.append((gtid, domain, sequence, start, self.length, stamp, log_flags(flags), self._chain))
         self._group = None
 
 
@@ -296,9 +277,8 @@ def _said(description: bytes) -> tuple[bytes, bytes]:
     return description[events.HEADER_BYTES : _DESCRIPTION_START], description[_DESCRIPTION_LENGTHS:-4]
 
 
-def log_flags(group: Group) -> int:
-    """The flags of `log_stream.Transaction`."""
-    flags = group.gtid_flags
+def log_flags(flags: int) -> int:
+    """The flags of `log_stream.Transaction` from those of a GTID event."""
     found = 0
     if flags & events.IS_DDL:
         found |= log_stream.DDL
@@ -309,3 +289,14 @@ def log_flags(group: Group) -> int:
     if not flags & (events.TRANSACTIONAL | events.IS_DDL | events.XA_PREPARED | events.XA_COMPLETED):
         found |= log_stream.UNTRANSACTED
     return found
+
+
+try:
+    from tidewind.engines.mariadb.log._walk import Splitter
+
+    COMPILED = True
+except ImportError:  # installed without a compiler
+    Splitter = PythonSplitter  # type: ignore[assignment,misc]
+    COMPILED = False
+
+__all__ = ["COMPILED", "FailureKind", "Group", "PythonSplitter", "Splitter", "log_flags"]
