@@ -240,8 +240,7 @@ class Director:
                 event = self._plain(event)
             if route.facts.keyless and event[4] not in _WRITES:
                 self._index(route)
-            self._sender.add(event, route, maps, at, gtid)
-            self._counts.rows += 1
+            self._counts.rows += self._sender.add(event, route, maps, at, gtid)
         if route is not None and route.where == "accounts" and not self._routes.skips(route, gtid):
             self._account_rows(kind, event, route, at)
         if event[25] & STATEMENT_END:

@@ -30,12 +30,13 @@ class Sender:
             self._send(number)
             lane.describe(format_description)
 
-    def add(self, event: memoryview, route: Route, named: Mapping[bytes, Route], at: int, gtid: str) -> None:
-        """A plain row event at a place; `named` are the tables that its statement's maps name. Raises what a lane
-        failed with."""
+    def add(self, event: memoryview, route: Route, named: Mapping[bytes, Route], at: int, gtid: str) -> int:
+        """A plain row event at a place; `named` are the tables that its statement's maps name. Returns how many rows it
+        changes, 0 if that was done before. Raises what a lane failed with, EventDamaged."""
         component = route.facts.component
         if self._done and at <= self._done.get(component, 0):
-            return
+            return 0
+        rows = route.counter.count(event)
         batch = self._open[route.lane]
         if not batch.groups or not batch.groups[-1].fits(event[25] | event[26] << 8):
             batch.groups.append(Group())
@@ -47,10 +48,13 @@ class Sender:
         group.add(event, route.body)
         batch.first = batch.first or gtid
         batch.last = gtid
-        batch.places[component] = (at, batch.places.get(component, (0, 0))[1] + 1)
+        batch.places[component] = (at, batch.places.get(component, (0, 0))[1] + rows)
+        batch.rows += rows
+        batch.counted = batch.counted and route.facts.counted
         batch.size += group.size - before
         if batch.size >= BATCH_BYTES:
             self._send(route.lane)
+        return rows
 
     def drain(self) -> None:
         """Return when everything sent is committed. Raises what a lane failed with."""
