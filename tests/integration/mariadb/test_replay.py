@@ -97,3 +97,55 @@ def children_of(parent: int) -> list[int]:
             if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent:
                 found.append(int(entry.name))
     return found
+
+
+async def test_a_huge_transaction_and_a_huge_row_take_bounded_memory(lab: PointLab) -> None:
+    """Scaled down from 1 GB and 64 MB: what is held does not grow with the transaction, and little with the row."""
+    connection = client(lab.source)
+    run(
+        connection,
+        "SET GLOBAL max_allowed_packet = 1073741824",
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.wide (id INT AUTO_INCREMENT PRIMARY KEY, v LONGBLOB) ENGINE=InnoDB",
+    )
+    await lab.base()
+    connection = client(lab.source)
+    run(
+        connection,
+        "USE shop",
+        "INSERT INTO shop.wide (v) SELECT REPEAT('x', 1000000) FROM seq_1_to_160",
+        "INSERT INTO shop.wide (v) VALUES (REPEAT(RAND(), 1300000))",
+        "UPDATE shop.wide SET v = CONCAT(v, 'y') WHERE id > 150",
+    )
+    await lab.archive(Random(1), mean_bytes=8 << 20)
+    lab.restores, lab.facts = 1, Facts()
+    source = lab.point(lab.points()[-1])
+    async with lab.session(lab.scope()) as session:
+        await lab.begin(session, source)
+        for pid in children_of(forkserver._forkserver._forkserver_pid):
+            os.kill(pid, signal.SIGKILL)
+        watching = asyncio.create_task(peak_mb())
+        replayed = await session.replay(source, lab.facts, lab.reports)
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        assert replayed.rows == 160 + 1 + 11
+        made = pymysql.connect(host=lab.target.host, port=lab.target.port, user=SERVICE.user, password=SERVICE.password)
+        asked = "SELECT COUNT(*), SUM(CRC32(v)), SUM(LENGTH(v)) FROM shop.wide"
+        assert rows(made, asked) == rows(connection, asked)
+    assert PEAKS
+    assert max(PEAKS) < 300, max(PEAKS)
+
+
+PEAKS: list[float] = []
+
+
+async def peak_mb() -> None:
+    """The most memory that a worker process of this test ever had, until it is cancelled."""
+    while True:
+        for pid in children_of(forkserver._forkserver._forkserver_pid):
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        PEAKS.append(int(line.split()[1]) / 1024)
+        await asyncio.sleep(0.1)
