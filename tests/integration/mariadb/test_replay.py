@@ -149,3 +149,35 @@ async def peak_mb() -> None:
                     if line.startswith("VmHWM:"):
                         PEAKS.append(int(line.split()[1]) / 1024)
         await asyncio.sleep(0.1)
+
+
+async def test_what_the_server_gives_by_itself_goes_to_whom_it_went_then(lab: PointLab) -> None:
+    """Routines and roles made by an ordinary account: its rights on them, not ours."""
+    connection = client(lab.source)
+    run(
+        connection,
+        "CREATE DATABASE shop",
+        "CREATE USER maker@'%' IDENTIFIED BY 'maker-secret'",
+        "GRANT CREATE ROUTINE, CREATE, SELECT ON shop.* TO maker@'%'",
+        "GRANT CREATE USER ON *.* TO maker@'%'",
+    )
+    await lab.base()
+    maker = pymysql.connect(host=lab.source.host, port=lab.source.port, user="maker", password="maker-secret")
+    run(
+        maker,
+        "CREATE PROCEDURE shop.mine () SELECT 1",
+        "CREATE FUNCTION shop.too () RETURNS INT RETURN 1",
+        "CREATE ROLE makers",
+        "CREATE USER made@'%' ACCOUNT LOCK",
+    )
+    run(
+        connection,
+        "GRANT EXECUTE ON FUNCTION shop.too TO made@'%'",
+        "DROP PROCEDURE shop.mine",
+        "ALTER USER made@'%' ACCOUNT UNLOCK",
+    )
+    await lab.archive(Random(1), mean_bytes=300)
+    for position in lab.points()[3:]:
+        await lab.restore(position)
+        lab.replicate_to(position)
+        assert await lab.differences() == [], position

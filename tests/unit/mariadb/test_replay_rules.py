@@ -11,6 +11,7 @@ from tidewind.engines.mariadb.replay.accounts_kept_shut import mark, unmark
 from tidewind.engines.mariadb.replay.classify import classify
 from tidewind.engines.mariadb.replay.lanes import Components, Lanes, item
 from tidewind.engines.mariadb.replay.merge import Group, base64_pieces
+from tidewind.engines.mariadb.replay.routine_rights import made_by
 
 
 @pytest.mark.parametrize(
@@ -208,3 +209,23 @@ def test_locks_of_ours_spare_ours_and_come_off_whole() -> None:
     assert "account_locked" in statement
     assert "tidewind_locked_before') IS NULL" in statement
     assert "JSON_REMOVE" in unmark("mysql.global_priv")
+
+
+@pytest.mark.parametrize(
+    ("text", "grant"),
+    [
+        (
+            "CREATE DEFINER=`a``b`@`%` PROCEDURE `p` () SELECT 1",
+            "GRANT EXECUTE, ALTER ROUTINE ON PROCEDURE `shop`.`p` TO `a``b`@`%`",
+        ),
+        (
+            "create or replace definer='u'@'10.%' function if not exists other.f () returns int return 1",
+            "GRANT EXECUTE, ALTER ROUTINE ON FUNCTION `other`.`f` TO `u`@`10.%`",
+        ),
+        ("DROP PROCEDURE p", None),
+        ("ALTER PROCEDURE p COMMENT 'x'", None),
+    ],
+)
+def test_who_makes_a_routine_is_given_its_rights(text: str, grant: str | None) -> None:
+    made = made_by(text.encode(), "shop")
+    assert (made.grant if made is not None else None) == grant
