@@ -156,6 +156,7 @@ async def test_what_the_server_gives_by_itself_goes_to_whom_it_went_then(lab: Po
     connection = client(lab.source)
     run(
         connection,
+        "SET GLOBAL log_bin_trust_function_creators = 1",
         "CREATE DATABASE shop",
         "CREATE USER maker@'%' IDENTIFIED BY 'maker-secret'",
         "GRANT CREATE ROUTINE, CREATE, SELECT ON shop.* TO maker@'%'",
@@ -166,7 +167,7 @@ async def test_what_the_server_gives_by_itself_goes_to_whom_it_went_then(lab: Po
     run(
         maker,
         "CREATE PROCEDURE shop.mine () SELECT 1",
-        "CREATE FUNCTION shop.too () RETURNS INT RETURN 1",
+        "CREATE FUNCTION shop.too () RETURNS INT DETERMINISTIC RETURN 1",
         "CREATE ROLE makers",
         "CREATE USER made@'%' ACCOUNT LOCK",
     )

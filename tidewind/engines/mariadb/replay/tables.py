@@ -72,7 +72,7 @@ class Catalogue:
         return TableFacts(
             name,
             component,
-            transactional=str(engine) in TRANSACTIONAL,
+            transactional=str(engine) in TRANSACTIONAL or not found,
             keyless=not unique and str(kind) != "SEQUENCE",
             rows=int(str(count)),
             counted=str(kind) == "BASE TABLE" and "partitioned" not in str(options),

@@ -154,7 +154,7 @@ class _Replay:
             done = progress.read(catalogue.rows(progress.select(start.restore_id)))
             self._counts.transactions = done.complete
             self._counts.rows, self._counts.ddl = done.rows, int(done.totals.get("ddl", 0))
-            sender = Sender(applying, start.lanes, done.components)
+            sender = Sender(applying, start.lanes, done)
             stack.callback(sender.close)
             own = {table: GtidList.parse(position) for table, position in start.own_positions.items()}
             routes = Routes(catalogue, sender.lanes, sender.untransacted, own)
