@@ -3,7 +3,11 @@ place, slower and with the same answers."""
 
 from setuptools import Extension, setup
 
-OPTIONAL = ("tidewind/engines/mariadb/_rows.c", "tidewind/engines/mariadb/log/_walk.c")
+OPTIONAL = (
+    "tidewind/engines/mariadb/_rows.c",
+    "tidewind/engines/mariadb/log/_walk.c",
+    "tidewind/engines/mariadb/replay/_count.c",
+)
 
 setup(
     ext_modules=[

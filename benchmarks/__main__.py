@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import replay
 from benchmarks.figures import Figure
 from benchmarks.snapshot_restore import measure
 
@@ -25,9 +26,19 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     options.add_argument("--size-mb", type=int, default=240, help="rows, in megabytes as text (default 240)")
     options.add_argument("--rounds", type=int, default=3, help="how often each side runs; medians count (default 3)")
+    options.add_argument(
+        "--transactions", type=int, default=replay.TRANSACTIONS, help="in the log that is replayed (default 60000)"
+    )
+    options.add_argument("--only", choices=("snapshots", "replay"), help="one part of them")
     chosen = options.parse_args()
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="tidewind-bench-") as folder:
-        figures = asyncio.run(measure(Path(folder), size_mb=chosen.size_mb, rounds=chosen.rounds))
+        if chosen.only != "replay":
+            figures += asyncio.run(measure(Path(folder), size_mb=chosen.size_mb, rounds=chosen.rounds))
+    with tempfile.TemporaryDirectory(prefix="tidewind-bench-") as folder:
+        if chosen.only != "snapshots":
+            measured = replay.measure(Path(folder), transactions=chosen.transactions, rounds=chosen.rounds)
+            figures += asyncio.run(measured)
     BUILD.mkdir(exist_ok=True)
     target = BUILD / "bench.json"
     target.write_text(json.dumps([figure.as_json() for figure in figures], indent=2) + "\n")

@@ -11,7 +11,7 @@ from tidewind.domain.gtids import Gtid, GtidList
 from tidewind.domain.log_stream import Transaction
 from tidewind.domain.segments import SegmentHead, build
 from tidewind.embedded.mariadb import PrivateMariaDB
-from tidewind.engines.mariadb.log.transactions import PythonSplitter, log_flags
+from tidewind.engines.mariadb.log.transactions import Group, Splitter
 from tidewind.ports.store import Store
 
 _MAGIC = 4
@@ -29,7 +29,7 @@ class Session:
 def sessions_of(server: PrivateMariaDB) -> list[Session]:
     """Everything in the server's binary log files, in order."""
     found: list[Session] = []
-    splitter = PythonSplitter()
+    splitter = Splitter()
     for file in sorted((server.directory / "binlog").glob("binlog.[0-9]*")):
         rest = memoryview(file.read_bytes())[_MAGIC:]
         while len(rest):
@@ -43,16 +43,15 @@ def sessions_of(server: PrivateMariaDB) -> list[Session]:
             if splitter.failure is not None:
                 assert splitter.failure[0] == "header", splitter.failure
                 preamble = bytes(splitter.description)
-                splitter = PythonSplitter()
+                splitter = Splitter()
                 data, _ = splitter.feed(preamble)
                 found.append(Session(preamble, bytearray(data)))
     return found
 
 
-def _transaction(group: object) -> Transaction:
-    domain, server, sequence, start, end, stamp, *_, checksum = group  # type: ignore[misc]
-    flags = log_flags(group)  # type: ignore[arg-type]
-    return Transaction(f"{domain}-{server}-{sequence}", start, end, stamp * 1_000_000, flags, checksum)
+def _transaction(group: Group) -> Transaction:
+    gtid, _, _, start, end, stamp, flags, checksum = group
+    return Transaction(gtid, start, end, stamp * 1_000_000, flags, checksum)
 
 
 @dataclass(frozen=True)

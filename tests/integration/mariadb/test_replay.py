@@ -1,19 +1,24 @@
 """Base and log on a real server, judged by a native replica stopped at the same position."""
 
+import asyncio
+import contextlib
+import os
+import signal
+from multiprocessing import forkserver
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import pymysql
 import pytest
 
-from tests.integration.mariadb.snapshot_support import client, run
-from tests.point_lab import PointLab, lab_in
+from tests.integration.mariadb.snapshot_support import client, rows, run
+from tests.point_lab import SERVICE, Facts, PointLab, lab_in
+from tests.replay_workload import SETUP, run_workload
+from tidewind.engines.mariadb.replay import progress
+from tidewind.ports.engine import DatabaseError
 
-PLAIN = (
-    "CREATE DATABASE shop",
-    "CREATE TABLE shop.items (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40), price DECIMAL(10,2)) ENGINE=InnoDB",
-    "INSERT INTO shop.items (name, price) VALUES ('a', 1), ('b', 2), ('c', 3)",
-)
+SEED = int(os.environ.get("TIDEWIND_SEED", "0")) or int.from_bytes(os.urandom(3), "big")
 
 
 @pytest.fixture
@@ -24,22 +29,156 @@ async def lab(mariadb_factory: Any, tmp_path: Path) -> PointLab:
     return lab_in(tmp_path / "deployment", source, target, replica)
 
 
-async def test_rows_and_definitions_of_a_point_are_those_of_a_replica_stopped_there(lab: PointLab) -> None:
-    connection = client(lab.source)
-    run(connection, *PLAIN)
+async def prepared(lab: PointLab, seed: int, *, operations: int) -> Random:
+    """A base in the middle of a workload, and the log of all of it archived."""
+    rng = Random(seed)
+    run(client(lab.source), *SETUP)
+    run_workload(lambda: client(lab.source), seed, sessions=2, operations=10)
     await lab.base()
+    run_workload(lambda: client(lab.source), seed + 1, sessions=4, operations=operations)
+    await lab.archive(rng, mean_bytes=20_000)
+    return rng
+
+
+@pytest.mark.timeout(900)
+async def test_random_points_of_a_mixed_workload_are_those_of_a_replica_stopped_there(lab: PointLab) -> None:
+    rng = await prepared(lab, SEED, operations=60)
+    points = lab.points()
+    chosen = [*sorted(rng.sample(range(len(points)), 4)), len(points) - 1]
+    for place in dict.fromkeys(chosen):
+        lab.replicate_to(points[place])
+        await lab.restore(points[place])
+        assert await lab.differences() == [], f"TIDEWIND_SEED={SEED}: point {place}, {points[place]}"
+
+
+@pytest.mark.timeout(900)
+async def test_a_replay_whose_process_is_killed_is_continued_to_the_same_content(lab: PointLab) -> None:
+    """Killed at random places, again and again; the last epoch ends what the others began."""
+    rng = await prepared(lab, SEED, operations=60)
+    point = lab.points()[-1]
+    ordinals = sorted(rng.sample(range(1, len(lab.points())), 4))
+    lab.restores, lab.facts = 1, Facts()
+    source = lab.point(point)
+    async with lab.session(lab.scope(epoch=1)) as session:
+        await lab.begin(session, source)
+    killed = 0
+    for epoch, ordinal in enumerate(ordinals, start=2):
+        async with lab.session(lab.scope(epoch=epoch)) as session:
+            killing = asyncio.create_task(kill_behind(lab, ordinal))
+            try:
+                await session.replay(source, lab.facts, lab.reports)
+            except DatabaseError as error:
+                killed += "exit code -9" in error.detail
+            killing.cancel()
+    assert killed
+    async with lab.session(lab.scope(epoch=9)) as session:
+        await lab.complete(session, source)
+    lab.replicate_to(point)
+    assert await lab.differences() == [], f"TIDEWIND_SEED={SEED}: killed behind {ordinals}"
+
+
+async def kill_behind(lab: PointLab, ordinal: int) -> None:
+    """SIGKILL the worker processes as soon as so many transactions are done."""
+    connection = pymysql.connect(
+        host=lab.target.host, port=lab.target.port, user=SERVICE.user, password=SERVICE.password, autocommit=True
+    )
+    asked = f"SELECT COALESCE(MAX(place), 0) FROM tidewind.replay WHERE restore_id = '{lab.scope().restore_id}'"
+    while progress.ordinal_of(int(rows(connection, asked)[0][0])) < ordinal:
+        await asyncio.sleep(0.002)
+    for pid in children_of(forkserver._forkserver._forkserver_pid):
+        os.kill(pid, signal.SIGKILL)
+    connection.close()
+
+
+def children_of(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent:
+                found.append(int(entry.name))
+    return found
+
+
+async def test_a_huge_transaction_and_a_huge_row_take_bounded_memory(lab: PointLab) -> None:
+    """Scaled down from 1 GB and 64 MB: what is held does not grow with the transaction, and little with the row."""
+    connection = client(lab.source)
     run(
         connection,
-        "UPDATE shop.items SET price = price * 2",
-        "CREATE TABLE shop.later (id INT PRIMARY KEY, at TIMESTAMP DEFAULT CURRENT_TIMESTAMP) ENGINE=InnoDB",
-        "INSERT INTO shop.later (id) VALUES (1), (2)",
-        "ALTER TABLE shop.items ADD COLUMN note TEXT",
-        "INSERT INTO shop.items (name, note) VALUES ('d', 'new')",
-        "DELETE FROM shop.items WHERE name = 'b'",
-        "DROP TABLE shop.later",
+        "SET GLOBAL max_allowed_packet = 1073741824",
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.wide (id INT AUTO_INCREMENT PRIMARY KEY, v LONGBLOB) ENGINE=InnoDB",
+    )
+    await lab.base()
+    connection = client(lab.source)
+    run(
+        connection,
+        "USE shop",
+        "INSERT INTO shop.wide (v) SELECT REPEAT('x', 1000000) FROM seq_1_to_160",
+        "INSERT INTO shop.wide (v) VALUES (REPEAT(RAND(), 1300000))",
+        "UPDATE shop.wide SET v = CONCAT(v, 'y') WHERE id > 150",
+    )
+    await lab.archive(Random(1), mean_bytes=8 << 20)
+    lab.restores, lab.facts = 1, Facts()
+    source = lab.point(lab.points()[-1])
+    async with lab.session(lab.scope()) as session:
+        await lab.begin(session, source)
+        for pid in children_of(forkserver._forkserver._forkserver_pid):
+            os.kill(pid, signal.SIGKILL)
+        watching = asyncio.create_task(peak_mb())
+        replayed = await session.replay(source, lab.facts, lab.reports)
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        assert replayed.rows == 160 + 1 + 11
+        made = pymysql.connect(host=lab.target.host, port=lab.target.port, user=SERVICE.user, password=SERVICE.password)
+        asked = "SELECT COUNT(*), SUM(CRC32(v)), SUM(LENGTH(v)) FROM shop.wide"
+        assert rows(made, asked) == rows(connection, asked)
+    assert PEAKS
+    assert max(PEAKS) < 300, max(PEAKS)
+
+
+PEAKS: list[float] = []
+
+
+async def peak_mb() -> None:
+    """The most memory that a worker process of this test ever had, until it is cancelled."""
+    while True:
+        for pid in children_of(forkserver._forkserver._forkserver_pid):
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        PEAKS.append(int(line.split()[1]) / 1024)
+        await asyncio.sleep(0.1)
+
+
+async def test_what_the_server_gives_by_itself_goes_to_whom_it_went_then(lab: PointLab) -> None:
+    """Routines and roles made by an ordinary account: its rights on them, not ours."""
+    connection = client(lab.source)
+    run(
+        connection,
+        "SET GLOBAL log_bin_trust_function_creators = 1",
+        "CREATE DATABASE shop",
+        "CREATE USER maker@'%' IDENTIFIED BY 'maker-secret'",
+        "GRANT CREATE ROUTINE, CREATE, SELECT ON shop.* TO maker@'%'",
+        "GRANT CREATE USER ON *.* TO maker@'%'",
+    )
+    await lab.base()
+    maker = pymysql.connect(host=lab.source.host, port=lab.source.port, user="maker", password="maker-secret")
+    run(
+        maker,
+        "CREATE PROCEDURE shop.mine () SELECT 1",
+        "CREATE FUNCTION shop.too () RETURNS INT DETERMINISTIC RETURN 1",
+        "CREATE ROLE makers",
+        "CREATE USER made@'%' ACCOUNT LOCK",
+    )
+    run(
+        connection,
+        "GRANT EXECUTE ON FUNCTION shop.too TO made@'%'",
+        "DROP PROCEDURE shop.mine",
+        "ALTER USER made@'%' ACCOUNT UNLOCK",
     )
     await lab.archive(Random(1), mean_bytes=300)
-    for position in lab.points():
+    for position in lab.points()[3:]:
         await lab.restore(position)
         lab.replicate_to(position)
         assert await lab.differences() == [], position

@@ -124,6 +124,12 @@ _Measure = int | Callable[[memoryview, int], int]
 """Of a value: its size, or what finds the place behind it."""
 
 
+def widths_of(table: TableMap, present: bytes) -> list[int]:
+    """Of the columns in an image: the size of a value, or minus the number of bytes that its own length takes."""
+    prefixed = {end: -size for size, end in _LENGTH_PREFIXED.items()}
+    return [one if isinstance(one, int) else prefixed[one] for one in _measures(table, present)]
+
+
 def _measures(table: TableMap, present: bytes) -> list[_Measure]:
     return [_measure(column) for number, column in enumerate(table.columns) if present[number // 8] >> number % 8 & 1]
 

@@ -19,6 +19,8 @@ from tidewind.engines.mariadb.restore.statements import path
 
 Ask = Callable[[str], list[tuple[object, ...]]]
 _LIVE: Final = "mysql.global_priv"
+_WITH_GRANTOR: Final = ("tables_priv", "procs_priv", "proxies_priv")
+_OURS: Final = names.MINTED_PATTERN.removesuffix("$") + "@"
 
 
 class KeptShut:
@@ -47,6 +49,8 @@ class KeptShut:
             kept = path((names.WORK_SCHEMA, names.account_table(self._restore_id, "target", table)))
             self._ask(f"DELETE FROM {live} WHERE User IN ({wanted})")
             self._ask(f"INSERT INTO {live} SELECT * FROM {kept} WHERE User IN ({wanted})")
+        for table in _WITH_GRANTOR:
+            self._ask(f"UPDATE mysql.{table} SET Grantor = '' WHERE Grantor REGEXP '{_OURS}'")
         self._ask(f"DELETE FROM {_LIVE} WHERE User = ''")
         self._ask(mark(_LIVE, self._spared))
         self._ask("FLUSH PRIVILEGES")

@@ -32,6 +32,7 @@ from tidewind.engines.mariadb.replay.sender import Sender
 from tidewind.engines.mariadb.replay.serial import Steps, is_serial
 from tidewind.engines.mariadb.replay.statements import Logged, Statements
 from tidewind.engines.mariadb.replay.stream import Raw, SessionStream
+from tidewind.engines.mariadb.replay.temporary_keys import ROWS_MIN, TemporaryKeys
 from tidewind.ports.engine import DatabaseError
 
 HELD_BYTES: Final = 16 << 20
@@ -40,6 +41,7 @@ STAGE_BYTES: Final = 256 << 20
 """So much log at most lies between two barriers, so that a successor need not read more again."""
 _GTID_BODY: Final = struct.Struct("<QIB")
 _SPECIAL: Final = log.STANDALONE | log.XA_PREPARED | log.XA_COMPLETED | log.IS_DDL
+_WRITES: Final = (log.WRITE_ROWS, log.WRITE_ROWS_V1)
 _DUMMY_TABLE: Final = b"\xff\xff\xff\0\0\0"
 _PASSED_OVER: Final = frozenset({log.ANNOTATE_ROWS, log.XID, log.XA_PREPARE, log.STOP, log.BINLOG_CHECKPOINT})
 
@@ -57,6 +59,16 @@ Reread = Callable[[int, int, Transaction], SessionStream]
 """(leg, segment, transaction): its bytes once more, from the store."""
 
 
+@dataclass(frozen=True)
+class Hands:
+    """What a director works with."""
+
+    sender: Sender
+    routes: Routes
+    statements: Statements
+    keys: TemporaryKeys
+
+
 class Director:
     """One replay, from behind `done` to the feed's end. `pull` gives its items, None at the end."""
 
@@ -64,9 +76,7 @@ class Director:
         self,
         pull: Callable[[], Item | None],
         reread: Reread,
-        sender: Sender,
-        routes: Routes,
-        statements: Statements,
+        hands: Hands,
         *,
         restore_id: str,
         done: Progress,
@@ -74,9 +84,10 @@ class Director:
     ) -> None:
         self._pull = pull
         self._reread = reread
-        self._sender = sender
-        self._routes = routes
-        self._statements = statements
+        self._sender = hands.sender
+        self._routes = hands.routes
+        self._statements = hands.statements
+        self._keys = hands.keys
         self._restore_id = restore_id
         self._done = done
         self._counts = counts
@@ -109,6 +120,7 @@ class Director:
                 self._barrier(progress.end_of(last))
         if last:
             self._barrier(progress.end_of(last))
+        self._keys.drop_all()
 
     def _piece(self) -> Piece:
         item = self._pull()
@@ -226,12 +238,19 @@ class Director:
         elif route.where == "lane" and not self._routes.skips(route, gtid):
             if kind in log.PLAIN_OF_COMPRESSED:
                 event = self._plain(event)
-            self._sender.add(event, route, maps, at, gtid)
-            self._counts.rows += 1
+            if route.facts.keyless and event[4] not in _WRITES:
+                self._index(route)
+            self._counts.rows += self._sender.add(event, route, maps, at, gtid)
         if route is not None and route.where == "accounts" and not self._routes.skips(route, gtid):
             self._account_rows(kind, event, route, at)
         if event[25] & STATEMENT_END:
             maps.clear()
+
+    def _index(self, route: Route) -> None:
+        facts = route.facts
+        if facts.transactional and facts.rows >= ROWS_MIN and not self._keys.has(facts.name):
+            self._sender.drain()
+            self._keys.add(facts.name)
 
     def _account_rows(self, kind: int, event: memoryview, route: Route, at: int) -> None:
         if at <= self._done.barrier:
@@ -263,6 +282,7 @@ class Director:
         if self._barrier_at < at - 1:
             self._barrier(at - 1)
         stamp = int.from_bytes(event[:4], "little")
+        self._keys.drop_named(query.text)
         logged = Logged(query=query, decision=decision, stamp=stamp, at=at, gtid=gtid)
         if not (decision.kind == "account" and self._routes.behind("mysql", "global_priv", gtid)):
             self._statements.run(logged, self._done.intent)

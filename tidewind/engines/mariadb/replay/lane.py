@@ -15,7 +15,7 @@ from typing import Final
 from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw, raw_rows
 from tidewind.engines.mariadb.failures import code_of
 from tidewind.engines.mariadb.replay.merge import Group
-from tidewind.engines.mariadb.replay.progress import note
+from tidewind.engines.mariadb.replay.progress import close_up, note, open_up
 from tidewind.engines.mariadb.replay.sending import send_binlog
 from tidewind.ports.engine import DatabaseError
 
@@ -29,13 +29,16 @@ READ_SECONDS: Final = 86_400
 @dataclass
 class Batch:
     """What one commit applies. `places`: component to (place of its last event, row events). `first` and `last` are
-    GTIDs, for messages."""
+    GTIDs, for messages. `rows` are the row changes that it must make, `counted` if the server counts each as one."""
 
     groups: list[Group] = field(default_factory=list)
     places: dict[str, tuple[int, int]] = field(default_factory=dict)
     first: str = ""
     last: str = ""
     size: int = 0
+    untransacted: bool = False
+    rows: int = 0
+    counted: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,7 @@ class Lane:
             try:
                 apply(connection, self._applying, given)
             except DatabaseError as error:
-                if code_of(error) not in _ROLLED_BACK or attempt == _TRIES:
+                if code_of(error) not in _ROLLED_BACK or given.untransacted or attempt == _TRIES:
                     raise refused(error, given) from error
                 raw_rows(connection, self._applying.access, "ROLLBACK")
             else:
@@ -121,11 +124,37 @@ class Lane:
 
 def apply(connection: RawConnection, applying: Applying, batch: Batch) -> None:
     """One transaction. Raises DatabaseError."""
+    if batch.untransacted:
+        at = max(at for at, _ in batch.places.values())
+        raw_rows(connection, applying.access, open_up(applying.restore_id, at))
     raw_rows(connection, applying.access, "START TRANSACTION")
+    before = _changes(connection, applying)
     for group in batch.groups:
         send_binlog(connection, applying.access, list(group.parts()))
+    _require_all(batch, _changes(connection, applying) - before)
     raw_rows(connection, applying.access, note(applying.restore_id, batch.places))
+    if batch.untransacted:
+        raw_rows(connection, applying.access, close_up(applying.restore_id))
     raw_rows(connection, applying.access, "COMMIT")
+
+
+def _changes(connection: RawConnection, applying: Applying) -> int:
+    """Row changes that the session has made in tables since it began."""
+    found = raw_rows(
+        connection,
+        applying.access,
+        "SHOW SESSION STATUS WHERE Variable_name IN ('Handler_write', 'Handler_update', 'Handler_delete')",
+    )
+    return sum(int(value) for _, value in found)
+
+
+def _require_all(batch: Batch, made: int) -> None:
+    """BINLOG drops what it does not understand without an error. Partitions and histories count more than once."""
+    if made < batch.rows or (batch.counted and made != batch.rows):
+        raise DatabaseError(
+            "restore-verification-failed",
+            f"of the row changes of {batch.first} to {batch.last} the server made {made} instead of {batch.rows}",
+        )
 
 
 def refused(error: DatabaseError, batch: Batch) -> DatabaseError:

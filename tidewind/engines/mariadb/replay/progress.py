@@ -1,7 +1,10 @@
 """The replay's progress on the server: a table next to the fence's, each row written in the transaction it describes.
 
+A successor that finds the row `open` begins anew from the base: see `start_over`.
+
     barrier    everything up to `place` is done, in every lane; totals of what was done
     table …    everything of this component up to `place` is done
+    open       row changes of tables without transactions are under way: nobody can tell how many of them were made
     intent     a statement that commits by itself is about to be run at `place`; `facts` is the fingerprint before it
 
 A *place* is (ordinal of the transaction, number of the event in it), as one number. Places of components count only
@@ -24,6 +27,7 @@ MAKE: Final = (
 )
 BARRIER: Final = "barrier"
 INTENT: Final = "intent"
+OPEN: Final = "open"
 _EVENT_BITS: Final = 32
 
 
@@ -51,6 +55,7 @@ class Progress:
     rows: int
     totals: Mapping[str, int]
     begun: bool
+    uncertain: bool
 
     @property
     def complete(self) -> int:
@@ -68,19 +73,22 @@ def read(rows: Iterable[tuple[Any, ...]]) -> Progress:
     barrier, changes, begun = 0, 0, False
     totals: Mapping[str, int] = {}
     intent: tuple[int, Mapping[str, Any]] | None = None
+    uncertain = False
     components: dict[str, int] = {}
     for name, at, done, facts in rows:
         if name == BARRIER:
             barrier, totals = int(at), json.loads(facts or "{}")
             changes += int(done)
             begun = True
+        elif name == OPEN:
+            uncertain = True
         elif name == INTENT:
             intent = (int(at), json.loads(facts))
         else:
             components[str(name)] = int(at)
             changes += int(done)
     ahead = {name: at for name, at in components.items() if at > barrier}
-    return Progress(barrier, ahead, intent, changes, totals, begun)
+    return Progress(barrier, ahead, intent, changes, totals, begun, uncertain)
 
 
 def note(restore_id: str, places: Mapping[str, tuple[int, int]]) -> str:
@@ -90,6 +98,16 @@ def note(restore_id: str, places: Mapping[str, tuple[int, int]]) -> str:
         f"INSERT INTO {quote_table(*REPLAY)} (restore_id, item, place, changes, facts) VALUES {rows} "
         "ON DUPLICATE KEY UPDATE place = VALUE(place), changes = changes + VALUE(changes)"
     )
+
+
+def open_up(restore_id: str, at: int) -> str:
+    """Before row changes that no transaction holds together."""
+    return _replace(restore_id, OPEN, at, 0, {})
+
+
+def close_up(restore_id: str) -> str:
+    """Behind them, in the transaction that writes how far they went."""
+    return f"DELETE FROM {quote_table(*REPLAY)} WHERE restore_id = {text_literal(restore_id)} AND item = '{OPEN}'"
 
 
 def intend(restore_id: str, at: int, facts: Mapping[str, Any]) -> str:

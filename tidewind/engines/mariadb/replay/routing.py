@@ -7,6 +7,7 @@ from typing import Literal
 from tidewind.domain.gtids import Gtid, GtidList
 from tidewind.engines.mariadb.log.cursor import Cursor
 from tidewind.engines.mariadb.log.events import HEADER_BYTES
+from tidewind.engines.mariadb.replay.counting import RowCounter
 from tidewind.engines.mariadb.replay.lanes import Lanes
 from tidewind.engines.mariadb.replay.tables import Catalogue, TableFacts
 from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
@@ -24,6 +25,7 @@ class Route:
     lane: int
     where: Where
     behind: GtidList | None
+    counter: RowCounter
 
 
 class Routes:
@@ -51,7 +53,7 @@ class Routes:
     def of(self, event: memoryview) -> Route:
         """The route of a table map. Raises DatabaseError."""
         body = bytes(event[HEADER_BYTES + 6 : -4])
-        return self._known.get(body) or self._make(body)
+        return self._known.get(body) or self._make(event, body)
 
     def skips(self, route: Route, gtid: str) -> bool:
         """Whether the base holds this transaction's changes of the route's table."""
@@ -62,12 +64,12 @@ class Routes:
         own = self._own_positions.get((schema, table))
         return own is not None and own.holds(Gtid.parse(gtid))
 
-    def _make(self, body: bytes) -> Route:
+    def _make(self, event: memoryview, body: bytes) -> Route:
         schema, table = names_of(body)
         facts = self._catalogue.facts(schema, table)
         where = _where(schema, table)
         lane = self._lanes.of(facts.component) if facts.transactional else self._untransacted
-        route = Route(body, facts, lane, where, self._own_positions.get((schema, table)))
+        route = Route(body, facts, lane, where, self._own_positions.get((schema, table)), RowCounter(event))
         self._known[body] = route
         return route
 

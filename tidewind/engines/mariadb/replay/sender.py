@@ -6,6 +6,7 @@ from typing import Final
 from tidewind.engines.mariadb.replay.lane import Applying, Batch, Lane
 from tidewind.engines.mariadb.replay.lanes import Lanes
 from tidewind.engines.mariadb.replay.merge import Group
+from tidewind.engines.mariadb.replay.progress import Progress
 from tidewind.engines.mariadb.replay.routing import Route
 
 BATCH_BYTES: Final = 1 << 20
@@ -17,12 +18,13 @@ ALONE_BYTES: Final = 8 << 20
 class Sender:
     """Lanes for tables with transactions, and behind them one for those without."""
 
-    def __init__(self, applying: Applying, count: int, components: Mapping[str, int]) -> None:
+    def __init__(self, applying: Applying, count: int, done: Progress) -> None:
         self.untransacted = count
         self.lanes = Lanes(count)
         self._lanes = [Lane(number, applying) for number in range(count + 1)]
         self._open = [Batch() for _ in self._lanes]
-        self._done = dict(components)
+        self._done = dict(done.components)
+        self._barrier = done.barrier
 
     def describe(self, format_description: bytes) -> None:
         """What follows is of another format. Raises what a lane failed with."""
@@ -30,12 +32,13 @@ class Sender:
             self._send(number)
             lane.describe(format_description)
 
-    def add(self, event: memoryview, route: Route, named: Mapping[bytes, Route], at: int, gtid: str) -> None:
-        """A plain row event at a place; `named` are the tables that its statement's maps name. Raises what a lane
-        failed with."""
+    def add(self, event: memoryview, route: Route, named: Mapping[bytes, Route], at: int, gtid: str) -> int:
+        """A plain row event at a place; `named` are the tables that its statement's maps name. Returns how many rows it
+        changes, 0 if that was done before. Raises what a lane failed with, EventDamaged."""
         component = route.facts.component
-        if self._done and at <= self._done.get(component, 0):
-            return
+        if at <= self._barrier or (self._done and at <= self._done.get(component, 0)):
+            return 0
+        rows = route.counter.count(event)
         batch = self._open[route.lane]
         if not batch.groups or not batch.groups[-1].fits(event[25] | event[26] << 8):
             batch.groups.append(Group())
@@ -47,10 +50,13 @@ class Sender:
         group.add(event, route.body)
         batch.first = batch.first or gtid
         batch.last = gtid
-        batch.places[component] = (at, batch.places.get(component, (0, 0))[1] + 1)
+        batch.places[component] = (at, batch.places.get(component, (0, 0))[1] + rows)
+        batch.rows += rows
+        batch.counted = batch.counted and route.facts.counted
         batch.size += group.size - before
         if batch.size >= BATCH_BYTES:
             self._send(route.lane)
+        return rows
 
     def drain(self) -> None:
         """Return when everything sent is committed. Raises what a lane failed with."""
@@ -72,6 +78,7 @@ class Sender:
         if not batch.groups:
             return
         self._open[number] = Batch()
+        batch.untransacted = number == self.untransacted
         if batch.size > ALONE_BYTES:
             for lane in self._lanes:
                 lane.drain()

@@ -27,6 +27,7 @@ from tidewind.ports.engine import DatabaseError
 
 VARIABLES: Final = frozenset({log.INTVAR, log.RAND, log.USER_VAR})
 _SERIAL: Final = VARIABLES | {log.EXECUTE_LOAD_QUERY, log.BEGIN_LOAD_QUERY, log.APPEND_BLOCK, log.DELETE_FILE}
+_ORDINARY: Final = log.ROWS | {log.GTID, log.TABLE_MAP, log.XID}
 _LAST_INSERT_ID: Final = 1
 _STRING, _INTEGER = 0, 2
 
@@ -47,6 +48,8 @@ Step = Group | Statement
 def is_serial(events: Iterable[Raw]) -> bool:
     """Whether a transaction holds what can only be replayed in order."""
     for kind, event in events:
+        if kind in _ORDINARY:
+            continue
         if kind in log.QUERIES:
             if classify(parse_query(kind, event[19:-4]).text).action in ("inside", "rollback"):
                 return True

@@ -20,6 +20,7 @@ from tidewind.engines.mariadb.replay.classify import Decision
 from tidewind.engines.mariadb.replay.fingerprint import fingerprint
 from tidewind.engines.mariadb.replay.lane import Applying
 from tidewind.engines.mariadb.replay.merge import Group
+from tidewind.engines.mariadb.replay.routine_rights import made_by
 from tidewind.engines.mariadb.replay.sending import run_text, send_binlog
 from tidewind.engines.mariadb.replay.serial import Step
 from tidewind.engines.mariadb.replay.tables import Catalogue
@@ -76,11 +77,20 @@ class Statements:
             return
         before = fingerprint(self._catalogue.rows, logged.query.text, logged.schema)
         if intent is not None and intent[0] == logged.at:
-            if intent[1].get("fingerprint") != before:
-                return
+            if intent[1].get("fingerprint") == before:
+                self.execute(logged, text)
         else:
             self._intend(logged, {"fingerprint": before})
-        self.execute(logged, text)
+            self.execute(logged, text)
+        if logged.decision.kind == "routine":
+            self._give_rights(logged, text)
+
+    def _give_rights(self, logged: Logged, text: bytes) -> None:
+        made = made_by(text, logged.schema)
+        automatic = self._catalogue.rows("SELECT @@GLOBAL.automatic_sp_privileges")[0][0]
+        if made is not None and str(automatic) == "1" and self._catalogue.rows(made.lacking):
+            with self._around(b""):
+                self._catalogue.rows(made.grant)
 
     def execute(self, logged: Logged, text: bytes) -> None:
         """Run it under its context. An error that the log expects is no error. Raises DatabaseError."""
@@ -101,7 +111,9 @@ class Statements:
         send_binlog(self._connection, self._applying.access, [format_description])
 
     def serial(self, gtid: str, at: int, steps: Iterable[Step], progress_rows: tuple[str, ...]) -> None:
-        """One transaction with its savepoints; progress is written in it. Raises DatabaseError."""
+        """One transaction with its savepoints; progress is written in it. What it does to tables without transactions
+        is not, so a successor must know that it was begun. Raises DatabaseError."""
+        self._catalogue.rows(progress.open_up(self._applying.restore_id, at))
         self._run("START TRANSACTION")
         for step in steps:
             if isinstance(step, Group):

@@ -15,13 +15,15 @@ from tidewind.engines.mariadb.replay.lanes import Components, TableName
 
 @dataclass(frozen=True)
 class TableFacts:
-    """`component` is its item of the progress. `keyless`: neither a primary key nor a unique one without NULL."""
+    """`component` is its item of the progress. `keyless`: neither a primary key nor a unique one without NULL. `rows`
+    is the engine's estimate. `counted`: the server counts each of its row changes as exactly one."""
 
     name: TableName
     component: str
     transactional: bool
     keyless: bool
-    missing: bool
+    rows: int
+    counted: bool
 
 
 class Catalogue:
@@ -56,14 +58,25 @@ class Catalogue:
         if self._components is None:
             self._components = Components(self._foreign_keys())
         where = f"TABLE_SCHEMA = {text_literal(name[0])} AND TABLE_NAME = {text_literal(name[1])}"
-        engine = self.rows(f"SELECT ENGINE FROM information_schema.TABLES WHERE {where}")
+        found = self.rows(
+            "SELECT ENGINE, TABLE_TYPE, COALESCE(TABLE_ROWS, 0), COALESCE(CREATE_OPTIONS, '') "
+            "FROM information_schema.TABLES "
+            f"WHERE {where}"
+        )
+        engine, kind, count, options = found[0] if found else ("", "", 0, "")
         unique = self.rows(
             f"SELECT INDEX_NAME FROM information_schema.STATISTICS WHERE {where} AND NON_UNIQUE = 0 "
             "GROUP BY INDEX_NAME HAVING MAX(NULLABLE = 'YES') = 0 LIMIT 1"
         )
         component = lanes.item(self._components.root(name))
-        kind = str(engine[0][0]) if engine else ""
-        return TableFacts(name, component, kind in TRANSACTIONAL, not unique, not engine)
+        return TableFacts(
+            name,
+            component,
+            transactional=str(engine) in TRANSACTIONAL or not found,
+            keyless=not unique and str(kind) != "SEQUENCE",
+            rows=int(str(count)),
+            counted=str(kind) == "BASE TABLE" and "partitioned" not in str(options),
+        )
 
     def _foreign_keys(self) -> list[tuple[TableName, TableName]]:
         """(child, parent). The storage engine keeps names as those of files."""

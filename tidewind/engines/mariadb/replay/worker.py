@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from tidewind.engines.mariadb.log.cursor import EventDamaged
 from tidewind.engines.mariadb.replay import progress
 from tidewind.engines.mariadb.replay.accounts_kept_shut import KeptShut
 from tidewind.engines.mariadb.replay.counts import Counts
-from tidewind.engines.mariadb.replay.director import Director
+from tidewind.engines.mariadb.replay.director import Director, Hands
 from tidewind.engines.mariadb.replay.lane import Applying, connect
 from tidewind.engines.mariadb.replay.reading import Item, LegReader, Piece, prefetched
 from tidewind.engines.mariadb.replay.routing import Routes
@@ -30,6 +30,7 @@ from tidewind.engines.mariadb.replay.sender import Sender
 from tidewind.engines.mariadb.replay.statements import Statements
 from tidewind.engines.mariadb.replay.stream import SessionStream
 from tidewind.engines.mariadb.replay.tables import Catalogue
+from tidewind.engines.mariadb.replay.temporary_keys import TemporaryKeys
 from tidewind.engines.mariadb.restore.pool import Pool, pack
 from tidewind.ports.engine import DatabaseError, StoreFactory
 from tidewind.ports.store import Store
@@ -145,26 +146,27 @@ class _Replay:
         start = self._start
         applying = Applying(access=start.access, restore_id=start.restore_id, settings=start.settings)
         with contextlib.ExitStack() as stack:
-            asking = stack.enter_context(contextlib.closing(connect(applying)))
+            unlogged = replace(applying, settings={**start.settings, "sql_log_bin": "0"})
+            asking = stack.enter_context(contextlib.closing(connect(unlogged)))
             running = stack.enter_context(contextlib.closing(connect(applying)))
             catalogue = Catalogue(asking, start.access)
             catalogue.rows(progress.MAKE)
             done = progress.read(catalogue.rows(progress.select(start.restore_id)))
             self._counts.transactions = done.complete
             self._counts.rows, self._counts.ddl = done.rows, int(done.totals.get("ddl", 0))
-            sender = Sender(applying, start.lanes, done.components)
+            sender = Sender(applying, start.lanes, done)
             stack.callback(sender.close)
             own = {table: GtidList.parse(position) for table, position in start.own_positions.items()}
             routes = Routes(catalogue, sender.lanes, sender.untransacted, own)
             shut = KeptShut(catalogue.rows, start.restore_id, start.spared)
             statements = Statements(running, applying, catalogue, shut.around, start.insert_history_bit)
+            keys = TemporaryKeys(catalogue.rows)
+            keys.find()
             self._feed(done.complete)
             director = Director(
                 self._pull,
                 self._reread,
-                sender,
-                routes,
-                statements,
+                Hands(sender, routes, statements, keys),
                 restore_id=start.restore_id,
                 done=done,
                 counts=self._counts,

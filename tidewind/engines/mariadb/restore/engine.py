@@ -11,6 +11,7 @@ from tidewind.engines.mariadb.loading import LOAD_SQL_MODE
 from tidewind.engines.mariadb.quoting import quote_table
 from tidewind.engines.mariadb.replay import progress as replay_progress
 from tidewind.engines.mariadb.replay import session as replaying
+from tidewind.engines.mariadb.replay import start_over
 from tidewind.engines.mariadb.restore import (
     accounts_of,
     by_hand,
@@ -158,6 +159,9 @@ class MariaDBRestoreSession:
     async def replay(self, source: PointSource, memory: Memory, report: Report) -> Replayed:
         report("replaying", 0, None, "")
         await self._keep_variables(memory)
+        if await start_over.must(self._link, self._scope):
+            await start_over.clear(self._link, self._scope, [self._held.service[0]])
+            await self.load(source, report)
         return await replaying.replay(
             self._link,
             self._scope,

@@ -1,0 +1,42 @@
+"""Begins a restore's load and replay anew, after a crash left tables without transactions in a state nobody can tell.
+
+Everything in the users' schemas is the restore's own by then: what was there before stands in the safety schemas, which
+this never touches. The live account tables are made the base's again, locked, in one swap.
+"""
+
+from collections.abc import Sequence
+
+from tidewind.engines.mariadb.quoting import quote_name, text_literal
+from tidewind.engines.mariadb.replay import progress
+from tidewind.engines.mariadb.restore import safeguard
+from tidewind.engines.mariadb.restore.accounts import AccountSets
+from tidewind.engines.mariadb.restore.fence import PROGRESS
+from tidewind.engines.mariadb.restore.link import Link
+from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
+from tidewind.engines.mariadb.restore.statements import path
+from tidewind.ports.engine import RestoreScope
+
+_DROP_SECONDS = 3600.0
+
+
+async def must(link: Link, scope: RestoreScope) -> bool:
+    """Whether a predecessor died where only this helps. Raises DatabaseError."""
+    await link.run(progress.MAKE)
+    return progress.read(await link.rows(progress.select(scope.restore_id))).uncertain
+
+
+async def clear(link: Link, scope: RestoreScope, spared: Sequence[str]) -> None:
+    """Drop what was loaded and replayed; progress goes last, so that whoever finds some finds it true. Raises
+    DatabaseError."""
+    for schema in await safeguard.user_schemas(link):
+        await link.run(f"DROP DATABASE IF EXISTS {quote_name(schema)}", deadline_s=_DROP_SECONDS)
+    sets = AccountSets(link, scope.restore_id)
+    async with link.unlogged():
+        await sets.make_empty("gate")
+        await sets.copy("gate", [(table, sets.table("target", table)) for table in SWAPPED_TABLES])
+        await sets.lock_all_but("gate", spared)
+        await sets.add_minted("gate")
+        await sets.swap("gate", "closed")
+        await sets.drop("closed")
+    await link.run(f"DELETE FROM {path(PROGRESS)} WHERE restore_id = {text_literal(scope.restore_id)}")
+    await link.run(progress.forget(scope.restore_id))
