@@ -74,7 +74,7 @@ def local_instant(day: date, clock_time: str | None, zone: str) -> datetime:
     place = ZoneInfo(zone)
     wanted = datetime.combine(day, time.fromisoformat(clock_time or DEFAULT_BACKUP_TIME), place)
     instant = wanted.astimezone(UTC)
-    if instant.astimezone(place).replace(tzinfo=None) == wanted.replace(tzinfo=None):
+    if instant.astimezone(place) == wanted:  # of two times in one zone Python compares what the clocks show
         return instant
     # In a gap the first reading uses the offset before the change, the second the one after it, so the change lies
     # between the two instants they give.
