@@ -177,7 +177,7 @@ def _next_day(first_day: date, settled_through: date | None) -> date:
 
 def _due_days(revisions: Sequence[Revision], day: date, now: datetime) -> Iterator[Due]:
     """Due times never fall from one day to the next, so the first that lies ahead ends the search."""
-    last = max(local_date(now, revision.zone) for revision in revisions)
+    last = max(local_date(now, zone) for zone in {revision.zone for revision in revisions})
     while day <= last:
         due = due_of(day, revisions)
         if due.at > now:
