@@ -5,8 +5,10 @@ right, and nothing is left on the server: no account, no connection, no object, 
 """
 
 import asyncio
+import json
 import os
 import random
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -52,26 +54,39 @@ async def lab(mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield made
 
 
-async def work_in_child(lab: Lab, folder: Path, job_id: str, kill_at: str) -> tuple[int, str]:
-    """Exit code and output of one epoch."""
-    child = await asyncio.create_subprocess_exec(
+class Epochs:
+    """Work on a job in one process after the other; see tests.faults.restore_child."""
+
+    def __init__(self, lab: Lab, folder: Path, process: asyncio.subprocess.Process) -> None:
+        self._lab = lab
+        self._folder = folder
+        self._process = process
+
+    async def work(self, job_id: str, kill_at: str) -> tuple[int, str]:
+        """Exit code and output of one epoch."""
+        server = self._lab.server
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        asked = [str(self._folder), server.port, server.password, job_id, kill_at]
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        async with asyncio.timeout(120):
+            code, said = json.loads(await self._process.stdout.readline())
+        return code, said
+
+
+@pytest.fixture
+async def epochs(lab: Lab, tmp_path: Path) -> AsyncIterator[Epochs]:
+    process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "tests.faults.restore_child",
-        str(folder),
-        str(lab.server.port),
-        lab.server.password,
-        job_id,
-        kill_at,
+        *("-W", "ignore", "-m", "tests.faults.restore_child"),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ},
+        limit=1 << 24,
+        start_new_session=True,
     )
-    async with asyncio.timeout(120):
-        said, _ = await child.communicate()
-    return child.returncode or 0, said.decode()
+    yield Epochs(lab, tmp_path, process)
+    os.killpg(process.pid, signal.SIGKILL)  # with an epoch that hangs, should there be one
+    await process.wait()
 
 
 def look(lab: Lab) -> dict[str, Any]:
@@ -111,7 +126,7 @@ def left_behind(lab: Lab, *, safety: bool) -> list[str]:
 
 
 @pytest.mark.timeout(900)
-async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, tmp_path: Path) -> None:
+async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, epochs: Epochs) -> None:
     lab.sql(*SEED)
     then = look(lab)
     backup = await lab.backup()
@@ -119,9 +134,9 @@ async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, t
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
     for note in FORWARD:
         for moment in ("before", "after"):
-            code, said = await work_in_child(lab, tmp_path, job.job_id, f"{moment}:{note}")
+            code, said = await epochs.work(job.job_id, f"{moment}:{note}")
             assert code == -9, f"{moment} {note}: {said}"
-    code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
+    code, said = await epochs.work(job.job_id, "never")
     assert code == 0, said
     assert COMPLETED in said
     assert differing(then, look(lab)) == {}
@@ -129,20 +144,20 @@ async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, t
 
 
 @pytest.mark.timeout(900)
-async def test_killed_on_the_way_back_it_still_returns(lab: Lab, tmp_path: Path) -> None:
+async def test_killed_on_the_way_back_it_still_returns(lab: Lab, epochs: Epochs) -> None:
     lab.sql(*SEED)
     backup = await lab.backup()
     lab.sql(*OOPS)
     now = look(lab)
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
-    code, said = await work_in_child(lab, tmp_path, job.job_id, "after:accounts")
+    code, said = await epochs.work(job.job_id, "after:accounts")
     assert code == -9, said
     await lab.ask_to_cancel(job)
     for note in BACK:
         for moment in ("before", "after"):
-            code, said = await work_in_child(lab, tmp_path, job.job_id, f"{moment}:{note}")
+            code, said = await epochs.work(job.job_id, f"{moment}:{note}")
             assert code == -9, f"{moment} {note}: {said}"
-    code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
+    code, said = await epochs.work(job.job_id, "never")
     assert code == 0, said
     assert CANCELLED in said
     assert differing(now, look(lab)) == {}
@@ -150,7 +165,7 @@ async def test_killed_on_the_way_back_it_still_returns(lab: Lab, tmp_path: Path)
 
 
 @pytest.mark.timeout(900)
-async def test_killed_at_random_moments_it_completes(lab: Lab, tmp_path: Path) -> None:
+async def test_killed_at_random_moments_it_completes(lab: Lab, epochs: Epochs) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     chance = random.Random(seed)
     lab.sql(
@@ -164,12 +179,12 @@ async def test_killed_at_random_moments_it_completes(lab: Lab, tmp_path: Path) -
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
     ended = False
     for _ in range(8):
-        code, said = await work_in_child(lab, tmp_path, job.job_id, f"in:{chance.uniform(0.2, 9):.3f}")
+        code, said = await epochs.work(job.job_id, f"in:{chance.uniform(0.2, 9):.3f}")
         ended = code == 0
         if ended:
             break
     if not ended:
-        code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
+        code, said = await epochs.work(job.job_id, "never")
     assert code == 0, f"seed {seed}: {said}"
     assert COMPLETED in said, f"seed {seed}: {said}"
     assert differing(then, look(lab)) == {}, f"seed {seed}"
