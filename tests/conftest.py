@@ -4,6 +4,7 @@ A server starts when a test first asks for it; each xdist worker has its own. A 
 started fails. If pytest is killed, the kernel ends the servers with it."""
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from ipaddress import ip_address
@@ -61,6 +62,17 @@ def _network_of_the_suite(request: pytest.FixtureRequest) -> Iterator[None]:
         _Network.forbidden = f"tests/{suite}"
     yield
     _Network.forbidden = None
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Processes that the test starts heed Ctrl-C. Where a shell runs the tests in the background it has them ignore it,
+    and they would inherit that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
