@@ -97,7 +97,7 @@ class Attempt:
 
     async def run(self, hold: DdlHold | None = None) -> AttemptResult:
         """Raises Spoilt, DatabaseError, StoreError. Chunks that count for nothing are added to `waste`. `hold` is
-        released as soon as users' tables are read: DDL does not wait for the server's own, and for looks at the log."""
+        released as soon as all tables are read once: DDL does not wait for the last look at the log."""
         look = await self._first_look()
         await self._pool.ready()
         self._expect(float(sum(table.data_bytes for table in look.catalogue.tables)))
@@ -111,9 +111,7 @@ class Attempt:
         await self._pool.release()
         try:
             own = await self._read_untransacted(look.catalogue)
-            if hold is not None:
-                await hold.release()
-            system_tables, unknown = await self._read_system_tables(own)
+            system_tables, unknown = await self._read_system_tables(own, hold)
             objects = await self._with_sequence_rows(look.objects)
         except Spoilt:
             self._waste.extend(chunk for path in harvest.chunks for chunk in harvest.of(path))
@@ -208,12 +206,23 @@ class Attempt:
             own[table.path] = await self._on_its_own([_read_whole(table)], table.data_bytes, table.identity)
         return own
 
-    async def _on_its_own(self, reads: Sequence[Read], size: int, seen: Identity | None = None) -> OwnReading:
-        reading = await read_on_its_own(self._pool.readers[0], self._control, reads, size=size, seen=seen)
+    async def _on_its_own(
+        self, reads: Sequence[Read], size: int, seen: Identity | None = None, hold: DdlHold | None = None
+    ) -> OwnReading:
+        reading = await read_on_its_own(
+            self._pool.readers[0],
+            self._control,
+            reads,
+            size=size,
+            seen=seen,
+            once_read=hold.release if hold is not None else None,
+        )
         self._waste.extend(reading.waste)
         return reading
 
-    async def _read_system_tables(self, own: dict[Path, OwnReading]) -> tuple[tuple[SystemTable, ...], tuple[str, ...]]:
+    async def _read_system_tables(
+        self, own: dict[Path, OwnReading], hold: DdlHold | None
+    ) -> tuple[tuple[SystemTable, ...], tuple[str, ...]]:
         """All kept tables of the `mysql` schema in one reading, so that accounts and rights share a position."""
         rows = await self._control.rows(
             "SELECT TABLE_NAME, TABLE_TYPE, DATA_LENGTH FROM information_schema.TABLES"
@@ -239,7 +248,7 @@ class Attempt:
             )
             for name, _ in kept
         ]
-        reading = await self._on_its_own(reads, sum(int(size or 0) for _, _, size in rows))
+        reading = await self._on_its_own(reads, sum(int(size or 0) for _, _, size in rows), hold=hold)
         found = []
         for name, rule in kept:
             chunks = reading.chunks["mysql", name]

@@ -90,9 +90,10 @@ class DdlHold(AbstractAsyncContextManager["DdlHold"]):
 
     async def release(self) -> None:
         """Let DDL run. A second call does nothing."""
-        if self._guarding is not None:
-            self._guarding.cancel()
-            await asyncio.wait([self._guarding])
+        guarding, self._guarding = self._guarding, None
+        if guarding is not None:
+            guarding.cancel()
+            await asyncio.wait([guarding])
         if self._control is not None:
             await self._control.close()
 

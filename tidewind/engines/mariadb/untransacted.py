@@ -7,7 +7,7 @@ kept and marked as not exact. Small ones are then read under a global read lock 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,16 +38,25 @@ class OwnReading:
 
 
 async def read_on_its_own(
-    reader: Reader, control: Control, reads: Sequence[Read], *, size: int, seen: Identity | None = None
+    reader: Reader,
+    control: Control,
+    reads: Sequence[Read],
+    *,
+    size: int,
+    seen: Identity | None = None,
+    once_read: Callable[[], Awaitable[None]] | None = None,
 ) -> OwnReading:
     """Read tables together, so that they share one position. `seen` is what each must still be, since the definition
-    that is kept was read before. Raises Spoilt, DatabaseError, StoreError."""
+    that is kept was read before. `once_read` is called between the first reading and the look at the log, which takes
+    long where much is written. Raises Spoilt, DatabaseError, StoreError."""
     waste: list[WrittenChunk] = []
     names = {(read.schema, read.table) for read in reads}
     for _ in range(TRIES):
         before = await log_place(control)
         chunks = await _read_all(reader, reads, seen)
         after = await log_place(control)
+        if once_read is not None:
+            await once_read()
         if before is None or after is None:
             return OwnReading(chunks=chunks, position=None, exact=True, waste=tuple(waste))
         if not await named_between(control, before, after, names):
