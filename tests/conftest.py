@@ -9,6 +9,7 @@ What starts a server is imported by its fixture: the suites without a network wo
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from ipaddress import ip_address
@@ -64,6 +65,17 @@ def _network_of_the_suite(request: pytest.FixtureRequest) -> Iterator[None]:
         _Network.forbidden = f"tests/{suite}"
     yield
     _Network.forbidden = None
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Processes that the test starts heed Ctrl-C. Where a shell runs the tests in the background it has them ignore it,
+    and they would inherit that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

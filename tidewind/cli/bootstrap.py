@@ -22,6 +22,7 @@ from tidewind.cli.examination import (
     look_at_topics,
     store_failed,
 )
+from tidewind.cli.interruption import raised
 from tidewind.cli.order import new_message_id
 from tidewind.cli.ports import Check, Exchange, Feed, Statuses
 from tidewind.cli.session import unknown
@@ -268,4 +269,5 @@ class SystemTools:
         return [*await _kafka_checks(), *await _store_checks(only_key=False), *await _database_checks(cluster)]
 
     def ask(self, question: str) -> str:
-        return input(question)
+        with raised():
+            return input(question)

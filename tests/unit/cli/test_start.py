@@ -3,7 +3,7 @@
 import pytest
 
 from tests.loaded_modules import CLIENTS, loaded, loaded_in_turn
-from tidewind.cli import main
+from tidewind.cli import application
 from tidewind.cli.deferred import ENTRIES, load
 
 FRAMEWORKS = {"pydantic", "rich", "asyncio", "structlog", "cryptography", "prometheus_client"}
@@ -43,11 +43,11 @@ def test_the_listed_help_is_the_command_s_own(entry):
 
 def test_no_listed_help_is_cut_in_80_columns(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
-    assert main.execute(["--help"], lambda: None) == 0
+    assert application.execute(["--help"], lambda: None) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert [entry.name for entry in ENTRIES if f"{entry.name} {entry.help}" not in shown] == []
 
 
 def test_a_typing_error_is_answered_with_the_nearest_command(capsys):
-    assert main.execute(["restor", "run"], lambda: None) == 64
+    assert application.execute(["restor", "run"], lambda: None) == 64
     assert "'restore'" in capsys.readouterr().err
