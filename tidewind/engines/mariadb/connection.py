@@ -307,6 +307,7 @@ def open_raw(
     settings: Mapping[str, str] | None = None,
     local_infile: bool = False,
     read_s: int = RAW_READ_SECONDS,
+    kind: type[RawConnection] = RawConnection,
 ) -> RawConnection:
     """A blocking connection to the first endpoint, autocommit on, session settings made. Raises DatabaseError.
 
@@ -316,7 +317,7 @@ def open_raw(
     endpoint = access.address.endpoints[0]
     context = tls_context(access.address.tls)
     try:
-        connection = RawConnection(
+        connection = kind(
             host=endpoint.host,
             port=endpoint.port,
             user=access.login.user,

@@ -201,8 +201,7 @@ class MariaDBRestoreSession:
             await self._refuse_to_lose_tables(memory)
         sets = AccountSets(self._link, self._scope.restore_id)
         async with self._link.unlogged():
-            for kind in ("gate", "target", "closed"):
-                await sets.drop(kind)
+            await sets.drop("gate", "target", "closed")
             if opened and isinstance(source, SafeguardSource):
                 await AccountSets(self._link, source.restore_id).drop("saved")
         await safeguard.drop_schemas(self._link, names.own_prefix(self._scope.restore_id) + ("t" if opened else ""))
