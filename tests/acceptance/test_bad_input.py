@@ -84,8 +84,12 @@ async def test_cluster_ids_that_cannot_be(protected: ProtectedShop, cluster: str
         ({"credentials": "env:NO_SUCH_VARIABLE"}, "secret-unavailable", "NO_SUCH_VARIABLE"),
         ({"credentials": "file:/no/such/file"}, "secret-unavailable", "/no/such/file"),
         ({"credentials": "env:WRONG_LOGIN"}, "database-refused-login", "tidewind"),
-        ({"endpoints": [{"host": "127.0.0.1", "port": 1}]}, "database-unreachable", "127.0.0.1:1"),
-        ({"endpoints": [{"host": "no-such-host.invalid", "port": 3306}]}, "database-unreachable", "no-such-host"),
+        ({"endpoints": [{"host": "127.0.0.1", "port": 1}]}, "database-unreachable", "Connection refused"),
+        (
+            {"endpoints": [{"host": "no-such-host.invalid", "port": 3306}]},
+            "database-unreachable",
+            "no-such-host.invalid:3306",
+        ),
         ({"credentials": "env:POOR_LOGIN"}, "database-rights-missing", "GRANT"),
     ],
 )
