@@ -29,11 +29,18 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
+def small_disk(folder: Path, megabytes: int, *, named: bool = False) -> Iterator[SmallDisk]:
     """A disk in memory. It is reached through an open folder of this process and mounted nowhere, so that the kernel
-    takes it away with the process, however that ends."""
+    takes it away with the process, however that ends. A database server needs to know where it is: with `named` the
+    disk stays mounted on `folder`."""
     folder.mkdir(parents=True)
     _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tidewind-test", str(folder))
+    if named:
+        try:
+            yield SmallDisk(folder)
+        finally:
+            _run("umount", "--lazy", str(folder))
+        return
     try:
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     finally:
