@@ -10,17 +10,15 @@ from typing import Any
 import pytest
 
 from tests.acceptance import shop
-from tests.acceptance.conftest import CLUSTER, ProtectedShop, problem_name
+from tests.acceptance.protected import CLUSTER, ProtectedShop, problem_name
+from tests.servers.galera import galera_options
 from tests.servers.small_disk import small_disk
 from tidewind.domain import keys
 from tidewind.domain.manifest import Manifest
 from tidewind.domain.records import BackupOutcome, Tombstone, parse
 from tidewind.embedded.mariadb import PrivateMariaDB
-from tidewind.embedded.processes import free_port
 from tidewind.ports.store import Store
 from tidewind.store.factory import StoreSettings, open_store
-
-GALERA = Path("/usr/lib/galera/libgalera_smm.so")
 
 
 async def restore_refused(protected: ProtectedShop, backup: str, **more: Any) -> dict[str, Any]:
@@ -197,21 +195,10 @@ async def enrolment_of(protected: ProtectedShop, cluster: str, server: PrivateMa
 async def test_a_galera_node(
     protected: ProtectedShop, mariadb_factory: Callable[..., Awaitable[PrivateMariaDB]]
 ) -> None:
-    assert GALERA.exists(), f"{GALERA} is missing; run  apt-get install -y galera-4"
-    listening = f"gmcast.listen_addr=tcp://127.0.0.1:{free_port()};ist.recv_addr=127.0.0.1:{free_port()}"
     server = await mariadb_factory()
     wanted = await enrolment_of(protected, "galera", server)
     await server.stop()
-    await server.start(
-        extra_options=(
-            "--wsrep-on=ON",
-            f"--wsrep-provider={GALERA}",
-            "--wsrep-cluster-address=gcomm://",
-            "--wsrep-node-address=127.0.0.1",
-            f"--wsrep-provider-options={listening}",
-            "--innodb-autoinc-lock-mode=2",
-        )
-    )
+    await server.start(extra_options=galera_options())
     problem = await protected.refused("commands", "cluster.enroll", wanted)
     assert problem_name(problem) == "database-unsuitable"
     assert "is a Galera node" in problem["detail"]

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.topics import MAX_RECORD_BYTES
 from tests.acceptance import shop
-from tests.acceptance.conftest import CLUSTER, ProtectedShop, problem_name
+from tests.acceptance.protected import CLUSTER, ProtectedShop, problem_name
 from tests.poison_corpus import CORPUS
 
 

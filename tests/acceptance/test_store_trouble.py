@@ -2,16 +2,12 @@
 nothing accepted is lost, whoever looks is told what to do, and work goes on by itself once it is mended."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.acceptance import shop
-from tests.acceptance.conftest import CLUSTER, LOGINS, ProtectedShop, problem_name
-from tests.acceptance.deployment import Deployment
-from tests.acceptance.plain_client import PlainClient
+from tests.acceptance.protected import CLUSTER, ProtectedShop, problem_name, protected_shop, shop_server
 from tests.fakes import until
 from tests.servers.small_disk import SmallDisk, small_disk
 from tests.servers.versitygw_server import VersityServer
@@ -24,16 +20,13 @@ PHOTOS = 6 * MB
 
 @pytest.fixture(scope="module")
 async def server(server_directory: Callable[[str], Path]) -> AsyncIterator[PrivateMariaDB]:
-    made = PrivateMariaDB(server_directory("trouble-mariadb"), options=("--event-scheduler=ON",))
-    await made.start()
-    root = await made.connect()
-    await shop.build(root)
-    async with root.cursor() as cursor:
-        await cursor.execute("CREATE TABLE shop.photos (id INT PRIMARY KEY, photo VARBINARY(1024)) ENGINE=InnoDB")
-        await cursor.execute(f"INSERT INTO shop.photos SELECT seq, RANDOM_BYTES(1000) FROM seq_1_to_{PHOTOS // 1000}")
-    root.close()
-    yield made
-    await made.remove()
+    async with shop_server(server_directory("trouble-mariadb")) as made:
+        root = await made.connect(database="shop")
+        async with root.cursor() as cursor:
+            await cursor.execute("CREATE TABLE photos (id INT PRIMARY KEY, photo VARBINARY(1024)) ENGINE=InnoDB")
+            await cursor.execute(f"INSERT INTO photos SELECT seq, RANDOM_BYTES(1000) FROM seq_1_to_{PHOTOS // 1000}")
+        root.close()
+        yield made
 
 
 @pytest.fixture
@@ -42,34 +35,18 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield made
 
 
-@asynccontextmanager
-async def house(
+def house(
     server: PrivateMariaDB, kafka: str, folder: Path, store: dict[str, str]
-) -> AsyncIterator[ProtectedShop]:
+) -> AbstractAsyncContextManager[ProtectedShop]:
     """A scheduler and a snapshotter on that store, with the shop enrolled."""
-    deployment = Deployment(folder / "tidewind", kafka, store=store, extra={**LOGINS, "TIDEWIND_CHUNK_MIB": "1"})
-    try:
-        await deployment.make_topics()
-        await deployment.start("scheduler", "snapshotter")
-        async with PlainClient(kafka, deployment.prefix) as client:
-            made = ProtectedShop(deployment, client, server)
-            await made.done("commands", "cluster.enroll", made.enrolment())
-            yield made
-    finally:
-        print(deployment.logs())
-        await deployment.close()
+    environment = {**store, "TIDEWIND_CHUNK_MIB": "1"}
+    return protected_shop(folder, kafka, server, services=("scheduler", "snapshotter"), environment=environment)
 
 
 def snapshotter_said(made: ProtectedShop, *words: str) -> bool:
     """Whether one line of the snapshotter's log holds all the words."""
     log = made.deployment.processes[1].log.read_text()
     return any(all(word in line for word in words) for line in log.splitlines())
-
-
-async def accepted_backup(made: ProtectedShop) -> dict[str, Any]:
-    answer = await made.answer("commands", "backup.run", {})
-    assert answer["type"] == "tidewind.command.accepted.v1", answer
-    return answer
 
 
 @pytest.mark.timeout(180)
@@ -121,7 +98,7 @@ async def test_a_bucket_is_full_and_its_credentials_are_taken_away(
     try:
         async with house(server, kafka, tmp_path, store) as made:
             disk.fill(leaving=MB)
-            answer = await accepted_backup(made)
+            answer = await made.accepted("commands", "backup.run", {})
             # This server says no more than that something went wrong inside it.
             await until(lambda: snapshotter_said(made, "InternalError", "whether its disk is full"), deadline_s=90)
             disk.free()
@@ -131,7 +108,7 @@ async def test_a_bucket_is_full_and_its_credentials_are_taken_away(
             root = await server.connect()
             async with root.cursor() as cursor:
                 await cursor.execute("LOCK TABLES shop.photos WRITE")
-                answer = await accepted_backup(made)
+                answer = await made.accepted("commands", "backup.run", {})
                 await made.client.wait_for("progress", lambda one: one["data"]["job_id"] == answer["job_id"])
                 await gateway.remove_account(account.access_key)
                 await cursor.execute("UNLOCK TABLES")

@@ -8,11 +8,9 @@ from shutil import copytree, ignore_patterns
 from typing import Any
 
 from tests.acceptance import shop
-from tests.acceptance.conftest import CLUSTER, LOGINS, ProtectedShop
-from tests.acceptance.deployment import Deployment
-from tests.acceptance.plain_client import PlainClient
+from tests.acceptance.protected import CLUSTER, ProtectedShop, protected_shop, shop_server
 from tests.compat.released import AUDITOR, AUDITOR_PASSWORD, Released
-from tests.oracle import content
+from tests.oracle import Content, content
 from tests.servers.kafka_server import KafkaServer
 from tidewind.embedded.mariadb import PrivateMariaDB
 
@@ -22,39 +20,37 @@ async def make(name: str, folder: Path) -> None:
     if released.folder.exists():
         raise SystemExit(f"{released.folder} is there already, and is never changed")
     kafka = KafkaServer(folder / "kafka")
-    server = PrivateMariaDB(folder / "mariadb", options=("--event-scheduler=ON",))
-    deployment = Deployment(folder / "tidewind", kafka.address, extra=LOGINS)
     try:
         await kafka.start()
-        await server.start()
-        root = await server.connect()
-        await shop.build(root, customers=40, orders=60)
-        async with root.cursor() as cursor:
-            await cursor.execute(f"CREATE USER '{AUDITOR}'@'%' IDENTIFIED BY '{AUDITOR_PASSWORD}'")
-            await cursor.execute(f"GRANT ALL ON *.* TO '{AUDITOR}'@'%'")
-        held = await content(root, spared_accounts=[shop.SERVICE_USER])
-        root.close()
-        await deployment.make_topics()
-        await deployment.start()
-        async with PlainClient(kafka.address, deployment.prefix) as client:
-            made = ProtectedShop(deployment, client, server)
-            await made.done("commands", "cluster.enroll", made.enrolment())
-            backup = await made.backup()
-            await made.done("commands", "backup.verify", {"backup_id": backup})
-            await made.done("commands", "backup-setting.set", {"backup_time": "03:30", "retention_days": 90})
-            await client.wait_status(f"setting/{CLUSTER}", lambda data: data["setting"]["retention_days"] == 90)
-            for process in deployment.processes:
-                await process.stop()
-            messages: list[dict[str, Any]] = [
-                {"topic": topic, **one} for topic in client.seen for one in client.seen[topic]
-            ]
-        copytree(deployment.directory / "store", released.store, ignore=ignore_patterns(".*"))
-        released.write(deployment.environment["TEST_KEYRING"], held, messages)
+        async with shop_server(folder / "mariadb", customers=40, orders=60) as server:
+            held = await _audited(server)
+            async with protected_shop(folder, kafka.address, server) as made:
+                messages = await _a_day(made)
+                copytree(made.deployment.directory / "store", released.store, ignore=ignore_patterns(".*"))
+                released.write(made.deployment.environment["TEST_KEYRING"], held, messages)
     finally:
-        print(deployment.logs())
-        await deployment.close()
-        await server.remove()
         await kafka.kill()
+
+
+async def _audited(server: PrivateMariaDB) -> Content:
+    root = await server.connect()
+    async with root.cursor() as cursor:
+        await cursor.execute(f"CREATE USER '{AUDITOR}'@'%' IDENTIFIED BY '{AUDITOR_PASSWORD}'")
+        await cursor.execute(f"GRANT ALL ON *.* TO '{AUDITOR}'@'%'")
+    held = await content(root, spared_accounts=[shop.SERVICE_USER])
+    root.close()
+    return held
+
+
+async def _a_day(made: ProtectedShop) -> list[dict[str, Any]]:
+    """A backup, its verification, another setting; then everybody goes home. All that was said."""
+    backup = await made.backup()
+    await made.done("commands", "backup.verify", {"backup_id": backup})
+    await made.done("commands", "backup-setting.set", {"backup_time": "03:30", "retention_days": 90})
+    await made.client.wait_status(f"setting/{CLUSTER}", lambda data: data["setting"]["retention_days"] == 90)
+    for process in made.deployment.processes:
+        await process.stop()
+    return [{"topic": topic, **one} for topic, seen in made.client.seen.items() for one in seen]
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import pytest
 
 from schemas.messages import MESSAGES
 from tests.acceptance import shop
-from tests.acceptance.conftest import CLUSTER, LOGINS, ProtectedShop
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.plain_client import PlainClient
+from tests.acceptance.protected import CLUSTER, LOGINS, ProtectedShop
 from tests.compat.released import AUDITOR, AUDITOR_PASSWORD, FORMATS, Released
 from tests.oracle import content
 from tidewind.embedded.mariadb import PrivateMariaDB

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
-from tests.integration.mariadb.restore_lab import CLUSTER, SERVICE_LOGIN, Lab, lab_on
+from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture_of
+from tests.integration.mariadb.restore_lab import CLUSTER, Lab, enrolled_lab
 from tests.integration.mariadb.snapshot_support import client, rows
 
 FORWARD = (
@@ -44,11 +44,8 @@ CANCELLED = "tidewind.restore.cancelled.v1"
 
 
 @pytest.fixture
-async def lab(mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
-    monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
-    server = await mariadb_factory()
-    async with lab_on(server, tmp_path / "deployment") as made:
-        await made.enroll()
+async def lab(mariadb_factory: Any, tmp_path: Path) -> AsyncIterator[Lab]:
+    async with enrolled_lab(await mariadb_factory(), tmp_path) as made:
         yield made
 
 
@@ -72,14 +69,6 @@ async def work_in_child(lab: Lab, folder: Path, job_id: str, kill_at: str) -> tu
     async with asyncio.timeout(120):
         said, _ = await child.communicate()
     return child.returncode or 0, said.decode()
-
-
-def look(lab: Lab) -> dict[str, Any]:
-    connection = client(lab.server)
-    try:
-        return picture(connection)
-    finally:
-        connection.close()
 
 
 def left_behind(lab: Lab, *, safety: bool) -> list[str]:
@@ -113,7 +102,7 @@ def left_behind(lab: Lab, *, safety: bool) -> list[str]:
 @pytest.mark.timeout(900)
 async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, tmp_path: Path) -> None:
     lab.sql(*SEED)
-    then = look(lab)
+    then = picture_of(lab.server)
     backup = await lab.backup()
     lab.sql(*OOPS)
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
@@ -124,7 +113,7 @@ async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, t
     code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
     assert code == 0, said
     assert COMPLETED in said
-    assert differing(then, look(lab)) == {}
+    assert differing(then, picture_of(lab.server)) == {}
     assert left_behind(lab, safety=True) == []
 
 
@@ -133,7 +122,7 @@ async def test_killed_on_the_way_back_it_still_returns(lab: Lab, tmp_path: Path)
     lab.sql(*SEED)
     backup = await lab.backup()
     lab.sql(*OOPS)
-    now = look(lab)
+    now = picture_of(lab.server)
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
     code, said = await work_in_child(lab, tmp_path, job.job_id, "after:accounts")
     assert code == -9, said
@@ -145,7 +134,7 @@ async def test_killed_on_the_way_back_it_still_returns(lab: Lab, tmp_path: Path)
     code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
     assert code == 0, said
     assert CANCELLED in said
-    assert differing(now, look(lab)) == {}
+    assert differing(now, picture_of(lab.server)) == {}
     assert left_behind(lab, safety=False) == []
 
 
@@ -158,7 +147,7 @@ async def test_killed_at_random_moments_it_completes(lab: Lab, tmp_path: Path) -
         "CREATE TABLE stock.many (id INT PRIMARY KEY, a INT, b VARCHAR(60), KEY (a), KEY (b)) ENGINE=InnoDB",
         "INSERT INTO stock.many SELECT seq, seq * 7 % 1009, REPEAT(CHAR(65 + seq % 26), 50) FROM seq_1_to_200000",
     )
-    then = look(lab)
+    then = picture_of(lab.server)
     backup = await lab.backup()
     lab.sql(*OOPS, "DELETE FROM stock.many WHERE id > 3")
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
@@ -172,6 +161,6 @@ async def test_killed_at_random_moments_it_completes(lab: Lab, tmp_path: Path) -
         code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
     assert code == 0, f"seed {seed}: {said}"
     assert COMPLETED in said, f"seed {seed}: {said}"
-    assert differing(then, look(lab)) == {}, f"seed {seed}"
+    assert differing(then, picture_of(lab.server)) == {}, f"seed {seed}"
     assert left_behind(lab, safety=True) == [], f"seed {seed}"
     assert await lab.tools.ledger.terminal(CLUSTER, job.job_id) is not None

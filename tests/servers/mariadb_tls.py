@@ -2,6 +2,7 @@
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import aiomysql
 
@@ -17,17 +18,5 @@ class TlsMariaDB(PrivateMariaDB):
         enforced = (*certificates.mariadb_options(), "--require-secure-transport=ON")
         super().__init__(directory, options=(*enforced, *options))
 
-    async def connect(
-        self, *, user: str | None = None, password: str | None = None, database: str | None = None
-    ) -> aiomysql.Connection:
-        return await aiomysql.connect(
-            host=self.host,
-            port=self.port,
-            user=user or self.user,
-            password=self.password if password is None else password,
-            db=database,
-            autocommit=True,
-            connect_timeout=10,
-            charset="utf8mb4",
-            ssl=self._tls,
-        )
+    async def connect(self, **who: Any) -> aiomysql.Connection:
+        return await super().connect(**who, tls=self._tls)
