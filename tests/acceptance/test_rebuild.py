@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import CLUSTER, ProtectedShop
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.plain_client import PlainClient
+from tests.acceptance.protected import CLUSTER, ProtectedShop
 from tests.servers.kafka_server import KafkaServer
 
 KINDS = ("cluster", "setting", "backup", "availability")

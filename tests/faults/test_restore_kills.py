@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
-from tests.integration.mariadb.restore_lab import CLUSTER, SERVICE_LOGIN, Lab, lab_on
+from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture_of
+from tests.integration.mariadb.restore_lab import CLUSTER, Lab, enrolled_lab
 from tests.integration.mariadb.snapshot_support import client, rows
 
 FORWARD = (
@@ -46,11 +46,8 @@ CANCELLED = "tidewind.restore.cancelled.v1"
 
 
 @pytest.fixture
-async def lab(mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
-    monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
-    server = await mariadb_factory()
-    async with lab_on(server, tmp_path / "deployment") as made:
-        await made.enroll()
+async def lab(mariadb_factory: Any, tmp_path: Path) -> AsyncIterator[Lab]:
+    async with enrolled_lab(await mariadb_factory(), tmp_path) as made:
         yield made
 
 
@@ -89,14 +86,6 @@ async def epochs(lab: Lab, tmp_path: Path) -> AsyncIterator[Epochs]:
     await process.wait()
 
 
-def look(lab: Lab) -> dict[str, Any]:
-    connection = client(lab.server)
-    try:
-        return picture(connection)
-    finally:
-        connection.close()
-
-
 def left_behind(lab: Lab, *, safety: bool) -> list[str]:
     """What a restore must not leave: its accounts, sets of account tables, trash, prepared transactions, connections."""
     connection = client(lab.server)
@@ -128,7 +117,7 @@ def left_behind(lab: Lab, *, safety: bool) -> list[str]:
 @pytest.mark.timeout(900)
 async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, epochs: Epochs) -> None:
     lab.sql(*SEED)
-    then = look(lab)
+    then = picture_of(lab.server)
     backup = await lab.backup()
     lab.sql(*OOPS)
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
@@ -139,7 +128,7 @@ async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, e
     code, said = await epochs.work(job.job_id, "never")
     assert code == 0, said
     assert COMPLETED in said
-    assert differing(then, look(lab)) == {}
+    assert differing(then, picture_of(lab.server)) == {}
     assert left_behind(lab, safety=True) == []
 
 
@@ -148,7 +137,7 @@ async def test_killed_on_the_way_back_it_still_returns(lab: Lab, epochs: Epochs)
     lab.sql(*SEED)
     backup = await lab.backup()
     lab.sql(*OOPS)
-    now = look(lab)
+    now = picture_of(lab.server)
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
     code, said = await epochs.work(job.job_id, "after:accounts")
     assert code == -9, said
@@ -160,7 +149,7 @@ async def test_killed_on_the_way_back_it_still_returns(lab: Lab, epochs: Epochs)
     code, said = await epochs.work(job.job_id, "never")
     assert code == 0, said
     assert CANCELLED in said
-    assert differing(now, look(lab)) == {}
+    assert differing(now, picture_of(lab.server)) == {}
     assert left_behind(lab, safety=False) == []
 
 
@@ -173,7 +162,7 @@ async def test_killed_at_random_moments_it_completes(lab: Lab, epochs: Epochs) -
         "CREATE TABLE stock.many (id INT PRIMARY KEY, a INT, b VARCHAR(60), KEY (a), KEY (b)) ENGINE=InnoDB",
         "INSERT INTO stock.many SELECT seq, seq * 7 % 1009, REPEAT(CHAR(65 + seq % 26), 50) FROM seq_1_to_200000",
     )
-    then = look(lab)
+    then = picture_of(lab.server)
     backup = await lab.backup()
     lab.sql(*OOPS, "DELETE FROM stock.many WHERE id > 3")
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
@@ -187,6 +176,6 @@ async def test_killed_at_random_moments_it_completes(lab: Lab, epochs: Epochs) -
         code, said = await epochs.work(job.job_id, "never")
     assert code == 0, f"seed {seed}: {said}"
     assert COMPLETED in said, f"seed {seed}: {said}"
-    assert differing(then, look(lab)) == {}, f"seed {seed}"
+    assert differing(then, picture_of(lab.server)) == {}, f"seed {seed}"
     assert left_behind(lab, safety=True) == [], f"seed {seed}"
     assert await lab.tools.ledger.terminal(CLUSTER, job.job_id) is not None

@@ -171,7 +171,9 @@ async def test_the_statuses_of_a_retired_cluster_go_with_its_last_backup(world: 
     await world.until(lambda: world.seen.status("cluster/leaving") is None, what="the end of its status")
 
 
-async def test_two_schedulers_one_killed_say_each_slot_under_one_id(world: Deployment) -> None:
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_two_schedulers_one_struck_say_each_slot_under_one_id(world: Deployment, how: str) -> None:
+    """Killed, or stopped until the other has taken its partitions, and woken."""
     first = await world.scheduler()
     second = await world.scheduler()
     clusters = [f"fleet-{number}" for number in range(30)]
@@ -179,12 +181,21 @@ async def test_two_schedulers_one_killed_say_each_slot_under_one_id(world: Deplo
     for cluster in clusters[:15]:
         await world.enrolled(cluster, setting=world.due(5))
     await world.until(lambda: any(runs(world, cluster) for cluster in clusters[:15]), what="the first slot")
-    await world.kill(first)
+    if how == "killed":
+        await world.kill(first)
+    else:
+        first.pause()
     for cluster in clusters[15:]:
         await world.enrolled(cluster, setting=world.due(5))
     await world.until(
         lambda: all(runs(world, cluster) for cluster in clusters), within_s=60, what="every slot's command"
     )
+    if how == "stopped":
+        first.resume()
+        rejoined = len(world.logged("assigned"))
+        await world.until(lambda: len(world.logged("assigned")) > rejoined, what="the return of the one that woke")
+        await world.enrolled("after", setting=world.due(5))
+        await world.until(lambda: runs(world, "after"), what="a slot after it woke")
     for cluster in clusters:
         assert len({one.id for one in runs(world, cluster)}) == 1
         assert len({(one.data or {})["slot_date"] for one in runs(world, cluster)}) == 1

@@ -20,10 +20,11 @@ from schemas import topics
 from schemas.base import Command
 from schemas.commands import COMMANDS
 from schemas.envelope import Message, Poison
-from schemas.replies import FieldError, Problem
+from schemas.replies import Problem
 from tidewind.domain import ids
 from tidewind.domain.problems import Refused, problem
 from tidewind.domain.records import Accepted
+from tidewind.domain.wrong_fields import wrong_fields
 from tidewind.ports.bus import BusUnavailable, Publisher
 from tidewind.ports.clock import Clock
 from tidewind.ports.engine import DatabaseError
@@ -85,7 +86,7 @@ class Intake:
     async def refuse_poison(self, poison: Poison, key: str) -> None:
         """Answer the sender of a record that could not be understood but whose id could be read."""
         if poison.message_id is not None:
-            why = problem("invalid-command", poison.detail)
+            why = problem("invalid-command", poison.detail, next_step="Correct the message and send it again")
             await self._reject_unrecorded(poison.message_id, key, None, why)
 
     async def _handle_known(self, message: Message, kind: JobKind) -> None:
@@ -214,8 +215,7 @@ def read_command(message: Message) -> Command:
     try:
         return model.model_validate_json(json.dumps(message.data))
     except ValidationError as error:
-        first = error.errors()[:_MOST_FIELD_ERRORS]
-        errors = tuple(_field_error(detail["loc"], detail["msg"], detail["type"]) for detail in first)
+        errors = wrong_fields(error, whole="(body)", most=_MOST_FIELD_ERRORS)
         names = ", ".join(dict.fromkeys(entry.field for entry in errors))
         detail = f"{message.type}: {names}: {errors[0].problem}"
         raise Refused(problem("invalid-command", detail, errors=errors)) from error
@@ -224,13 +224,6 @@ def read_command(message: Message) -> Command:
 def command_of(job: Accepted, model: type[CommandType]) -> CommandType:
     """The command of an accepted job, as it was validated at intake."""
     return model.model_validate_json(json.dumps(job.body))
-
-
-def _field_error(location: tuple[int | str, ...], text: str, kind: str) -> FieldError:
-    field = ".".join(str(part) for part in location)[:200] or "(body)"
-    if kind == "extra_forbidden":
-        text = "no such field; check its spelling"
-    return FieldError(field=field, problem=text.removeprefix("Value error, ")[:500])
 
 
 def body_digest(message: Message) -> str:

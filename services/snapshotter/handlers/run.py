@@ -132,6 +132,7 @@ class _BackupJob:
                     backup=self._backup,
                     attempt=attempt,
                     why=why.detail,
+                    next=why.next_step,
                 )
                 standing = await self._outcome_for_certain()
                 if standing is not None:

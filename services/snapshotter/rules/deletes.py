@@ -24,7 +24,8 @@ def refuse_delete(
     if entry is None:
         return problem("unknown-backup", f"{command.cluster_id} has no backup {backup}")
     if entry.tombstone is not None:
-        return problem("backup-deleted", f"{backup} is deleted, or being deleted, since {entry.tombstone.marked_at:%c}")
+        since = f"{entry.tombstone.marked_at:%Y-%m-%d %H:%M} UTC"
+        return problem("backup-deleted", f"{backup} is deleted, or being deleted, since {since}")
     for pin in readers:
         if backup in pin.backups:
             return problem(
@@ -33,7 +34,7 @@ def refuse_delete(
     if newest_good(from_catalogue(others)) == backup and not command.confirm_shorter_window:
         return problem(
             "last-backup",
-            f"{backup} is the newest good backup of {command.cluster_id}; without it the window ends earlier",
+            f"{backup} is the newest good backup of {command.cluster_id}; without it only what is older comes back",
         )
     return None
 

@@ -5,6 +5,7 @@ Only the bus is the test's own: a publisher that remembers, and a view of nothin
 
 import asyncio
 import functools
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from schemas.commands import COMMANDS
 from schemas.envelope import Message
@@ -354,3 +356,13 @@ async def lab_on(
         kinds: tuple[JobKind, ...] = (RequestRestore(tools), UndoRestore(tools), CancelRestore(tools))
         lab.kinds = {kind.command: kind for kind in kinds}
         yield lab
+
+
+@asynccontextmanager
+async def enrolled_lab(server: PrivateMariaDB, folder: Path, **settings: Any) -> AsyncIterator[Lab]:
+    """A lab whose cluster is enrolled, with the service's login where its reference looks."""
+    login = {"TIDEWIND_TEST_SERVICE": f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}"}
+    with patch.dict(os.environ, login):
+        async with lab_on(server, folder / "deployment", **settings) as lab:
+            await lab.enroll()
+            yield lab

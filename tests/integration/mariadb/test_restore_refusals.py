@@ -8,14 +8,13 @@ import pytest
 
 from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, lab_on
 from tests.integration.mariadb.snapshot_support import address_of
+from tests.servers.galera import galera_options
 from tidewind.domain.problems import PREFIX
-from tidewind.embedded.processes import free_port
 from tidewind.engines.mariadb.grants import RESTORE_GRANTS
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
 from tidewind.ports.jobs import Reject
 
 REQUEST = "tidewind.restore.request.v1"
-GALERA = Path("/usr/lib/galera/libgalera_smm.so")
 SHOP = (
     "CREATE DATABASE shop",
     "USE shop",
@@ -53,24 +52,13 @@ async def test_a_disk_that_is_full_during_the_load_gives_the_old_data_back(
 
 
 async def test_a_galera_node_is_refused(mariadb_factory: Any, tmp_path: Path) -> None:
-    assert GALERA.exists(), f"{GALERA} is missing; run  apt-get install -y galera-4"
-    ports = f"gmcast.listen_addr=tcp://127.0.0.1:{free_port()};ist.recv_addr=127.0.0.1:{free_port()}"
     server = await mariadb_factory()
     async with lab_on(server, tmp_path / "deployment") as lab:
         await lab.enroll()
         lab.sql(*(statement.format(rows=3) for statement in SHOP))
         backup = await lab.backup()
         await server.stop()
-        await server.start(
-            extra_options=(
-                "--wsrep-on=ON",
-                f"--wsrep-provider={GALERA}",
-                "--wsrep-cluster-address=gcomm://",
-                "--wsrep-node-address=127.0.0.1",
-                f"--wsrep-provider-options={ports}",
-                "--innodb-autoinc-lock-mode=2",
-            )
-        )
+        await server.start(extra_options=galera_options())
         refused = await lab.decide(REQUEST, mode="snapshot", backup_id=backup)
         assert isinstance(refused, Reject)
         assert refused.problem.type == PREFIX + "restore-blocked"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
+from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture_of
 from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, Lab, lab_on
 from tests.integration.mariadb.snapshot_support import client, rows, run
 from tidewind.embedded.mariadb import PrivateMariaDB
@@ -69,11 +69,7 @@ async def slave_status(replica: PrivateMariaDB, until: Callable[[dict[str, Any]]
 
 def look(server: PrivateMariaDB) -> dict[str, Any]:
     """Without what no log carries: root's own password, whether events run, variables, statistics, CREATE SERVER."""
-    connection = client(server)
-    try:
-        seen = picture(connection)
-    finally:
-        connection.close()
+    seen = picture_of(server)
     seen["accounts global_priv"] = [row for row in seen["accounts global_priv"] if row[1] != "root"]
     seen["events"] = [event[:7] for event in seen["events"]]
     unlogged = ("variable", "statistics", "servers")

@@ -11,6 +11,7 @@ from tidewind.engines.mariadb.connection import Access
 from tidewind.engines.mariadb.definition import Identity
 from tidewind.engines.mariadb.server import LogPlace
 from tidewind.ports.engine import StoreFactory
+from tidewind.ports.store import StoreError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +106,13 @@ class Done:
 @dataclass(frozen=True, kw_only=True)
 class Failed:
     """`changed`: the table is not what it was. `interrupted`: our read was ended for somebody who waited; it may be
-    read again. Others carry what the exception said."""
+    read again. Others carry what the exception said, and what to do; the store's errors are `store` itself."""
 
     reason: Literal["changed", "interrupted", "database", "store", "internal"]
     kind: str
     detail: str
+    next_step: str | None = None
+    store: StoreError | None = None
     chunks: tuple[WrittenChunk, ...] = ()
 
 

@@ -159,7 +159,12 @@ def _server(seen: Seen) -> list[Finding]:
         )
     if seen.galera:
         found.append(
-            Finding(subject="database", level="error", text="the server is a Galera node; those are not supported yet")
+            Finding(
+                subject="database",
+                level="error",
+                text="the server is a Galera node; those are not supported yet",
+                fix="Enrol a server that belongs to no Galera cluster (wsrep_on = OFF)",
+            )
         )
     if seen.replica_sources:
         found.append(

@@ -119,7 +119,7 @@ class _Reader:
         access = self._settings.access
         code = code_of(error)
         if isinstance(error, StoreError):
-            return Failed(reason="store", kind=type(error).__name__, detail=str(error), chunks=chunks)
+            return Failed(reason="store", kind=type(error).__name__, detail=str(error), store=error, chunks=chunks)
         if isinstance(error, ValueError):
             return Failed(reason="internal", kind="internal-error", detail=str(error), chunks=chunks)
         if code in DEFINITION_CHANGED or code in LOCK_TIMEOUT:
@@ -259,4 +259,4 @@ def _in_step(error: BaseException) -> bool:
 
 
 def _failed(error: DatabaseError, chunks: tuple[WrittenChunk, ...] = ()) -> Failed:
-    return Failed(reason="database", kind=error.kind, detail=error.detail, chunks=chunks)
+    return Failed(reason="database", kind=error.kind, detail=error.detail, next_step=error.next_step, chunks=chunks)
