@@ -44,7 +44,8 @@ CommandType = TypeVar("CommandType", bound=Command)
 
 @dataclass(frozen=True, kw_only=True)
 class IntakeRules:
-    """`max_age_s`: a command older than this when it arrives is rejected (restores); None: any age is taken."""
+    """`max_age_s`: a command older than this when it is taken in, counted from its first arrival on the topic, is
+    rejected (restores); None: any age is taken."""
 
     service: str
     max_age_s: float | None = None
@@ -180,7 +181,7 @@ class Intake:
         limit = self._rules.max_age_s
         if limit is None or message.origin is None:
             return None
-        age = self._clock.now().timestamp() - message.origin.timestamp_ms / 1000
+        age = self._clock.now().timestamp() - message.origin.arrived_ms / 1000
         if age <= limit:
             return None
         detail = f"The command lay on the topic for {age:.0f} s; above {limit:.0f} s it is no longer carried out"

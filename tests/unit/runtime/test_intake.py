@@ -1,6 +1,7 @@
 """One command, one answer, one effect: whatever is repeated, and wherever it was interrupted."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,17 @@ async def test_old_command_is_refused_unless_it_was_answered_before(tmp_path: Pa
     assert [message.type for message in service.publisher.of(topics.REPLIES)][1:] == [
         "tidewind.command.accepted.v1"
     ] * 2
+
+
+async def test_a_rerouted_command_is_as_old_as_it_was_before(tmp_path: Path, kind: ScriptedKind) -> None:
+    service = Instance(tmp_path, kind, max_age_s=900)
+    young = command("rerouted", age_s=1)
+    assert young.origin is not None
+    first = replace(young.origin, first_ms=young.origin.timestamp_ms - 901_000)
+    await service.intake.handle(replace(young, origin=first))
+    reply = service.publisher.of(topics.REPLIES)[0].data
+    assert reply is not None
+    assert reply["problem"]["type"] == "urn:tidewind:problem:command-expired"
 
 
 async def test_reply_that_kafka_never_got_is_sent_when_the_command_comes_again(
