@@ -54,12 +54,14 @@ class SlotStatus(Status):
 
 
 class BackupStatus(Status):
-    """Written by the snapshotter. `deleted` and `expired` stay for 7 days, then a tombstone follows."""
+    """Written by the snapshotter. `deleted` and `expired` stay for 7 days, then a tombstone follows. `damaged`: the
+    backup's record in the store cannot be read, so nothing more is known of it than `problem` says; its `cause` is then
+    `unknown`. The field `damaged` tells of its data: a verification found bytes changed."""
 
     backup_id: BackupId
-    cause: BackupCause
+    cause: BackupCause | Literal["unknown"]
     slot_date: str | None = None
-    state: Literal["pending", "running", "completed", "failed", "deleting", "deleted", "expired"]
+    state: Literal["pending", "running", "completed", "failed", "deleting", "deleted", "expired", "damaged"]
     listed: bool = True
     attempt: int = 0
     started_at: Instant | None = None

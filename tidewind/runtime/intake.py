@@ -28,7 +28,7 @@ from tidewind.ports.bus import BusUnavailable, Publisher
 from tidewind.ports.clock import Clock
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Accept, Incoming, JobKind, Reject, Route
-from tidewind.ports.store import StoreError, StoreUnavailable
+from tidewind.ports.store import UNREADABLE, StoreError, StoreUnavailable
 from tidewind.runtime import metrics
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.outbox import Composer
@@ -80,8 +80,14 @@ class Intake:
         kind = self._kinds.get(message.type)
         if kind is None:
             await self._refuse_unknown(message)
-        else:
+            return
+        try:
             await self._handle_known(message, kind)
+        except UNREADABLE as error:
+            # Trying again would end the same way for ever, and the clusters that share the partition would wait.
+            log.warning("a command's records cannot be read", action="intake-unreadable", error=str(error))
+            await self._reject_unrecorded(message.id, _named_cluster(message), message.type, store_problem(error))
+            raise Poison("record-unreadable", str(error), message.id) from error
 
     async def refuse_poison(self, poison: Poison, key: str) -> None:
         """Answer the sender of a record that could not be understood but whose id could be read."""

@@ -21,7 +21,7 @@ from tidewind.runtime.settings import LeaseSettings
 class JobService:
     """`name` is the service, `instance` this process. `partition_of` tells the partition of a cluster id.
 
-    `max_age_s`: commands that arrived longer ago are refused; whoever consumes them must not make them young on the way.
+    `max_age_s`: commands that arrived longer ago are refused; whoever consumes them must not make them young.
 
     Make it, give it its kinds, then: `handle` for every command, `assigned` after every assignment, `take_over` and
     `late_statuses.run` as parts of the process, `stop` at the end.

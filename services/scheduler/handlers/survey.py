@@ -71,7 +71,7 @@ class Survey:
         history = []
         for key in self._listing.revisions.get(cluster, ()):
             if key not in self._entries:
-                self._entries[key] = parse(RegistryEntry, await self._store.get(key))
+                self._entries[key] = parse(RegistryEntry, await self._store.get(key), key)
             history.append(self._entries[key])
         return tuple(history)
 
@@ -79,7 +79,7 @@ class Survey:
         found = []
         for key in self._listing.timelines.get(cluster, ()):
             if key not in self._timelines:
-                self._timelines[key] = parse(Timeline, await self._store.get(key))
+                self._timelines[key] = parse(Timeline, await self._store.get(key), key)
             found.append(self._timelines[key])
         return max(found, key=lambda timeline: timeline.started_at, default=None)
 

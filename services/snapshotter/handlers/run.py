@@ -159,10 +159,7 @@ class _BackupJob:
         stored = await write_manifest(tools.store, keys.manifest(prefix), manifest)
         await context.check_lease()
         outcome = self._completed(manifest, attempt, content, stored)
-        others = newest_first(await tools.catalogue.backups(self._cluster))
-        earlier = next(
-            (other.outcome for other in others if other.restorable and other.backup_id != self._backup), None
-        )
+        earlier = await self._backup_before()
         suspect = suspicions(
             tables=outcome.tables,
             rows=outcome.rows,
@@ -171,6 +168,15 @@ class _BackupJob:
             left_out=content.unsupported,
         )
         return await self._put_outcome(outcome.model_copy(update={"suspect": suspect}))
+
+    async def _backup_before(self) -> BackupOutcome | None:
+        """What the new backup is compared with. That nothing can be compared must not cost the backup."""
+        try:
+            others = newest_first(await self._tools.catalogue.backups(self._cluster))
+        except StoreError as error:
+            log.warning("no earlier backup to compare with", action="compare-failed", error=str(error))
+            return None
+        return next((other.outcome for other in others if other.restorable and other.backup_id != self._backup), None)
 
     async def _take(self, entry: RegistryEntry, attempt: int) -> SnapshotContent:
         tools = self._tools
@@ -283,7 +289,7 @@ class _BackupJob:
         self._putting = asyncio.ensure_future(self._tools.store.put_if_absent(key, outcome.to_bytes()))
         if await asyncio.shield(self._putting):
             return outcome
-        return parse(BackupOutcome, await self._tools.store.get(key))
+        return parse(BackupOutcome, await self._tools.store.get(key), key)
 
     async def _outcome_for_certain(self) -> BackupOutcome | None:
         """The outcome, once no put of ours is under way: one whose answer was lost, or whose caller was cancelled, may
@@ -302,8 +308,9 @@ class _BackupJob:
                 await self._tools.clock.sleep(_STORE_PAUSE_S)
 
     async def _outcome(self) -> BackupOutcome | None:
+        key = keys.outcome(self._cluster, self._backup)
         try:
-            return parse(BackupOutcome, await self._tools.store.get(keys.outcome(self._cluster, self._backup)))
+            return parse(BackupOutcome, await self._tools.store.get(key), key)
         except ObjectMissing:
             return None
 

@@ -10,6 +10,7 @@ from schemas import topics
 from schemas.envelope import Poison
 from tests.fakes import until
 from tests.unit.runtime.bench import CLUSTER, Instance, ScriptedKind, command, done
+from tidewind.domain import keys
 from tidewind.domain.problems import problem
 from tidewind.ports.bus import BusUnavailable
 from tidewind.ports.jobs import Reject
@@ -154,3 +155,15 @@ async def test_an_error_of_ours_is_answered_and_the_command_kept_for_replay(tmp_
     assert reply is not None
     assert reply["problem"]["type"] == "urn:tidewind:problem:internal-error"
     assert "hunter2" not in str(service.publisher.messages)
+
+
+async def test_a_record_that_cannot_be_read_is_answered_and_holds_up_no_partition(
+    tmp_path: Path, kind: ScriptedKind
+) -> None:
+    service = Instance(tmp_path, kind)
+    await service.store.put_if_absent(keys.registry(CLUSTER, 1), b'{"format": 2}')
+    with pytest.raises(Poison, match="format 2"):
+        await service.intake.handle(command())
+    reply = service.publisher.of(topics.REPLIES)[0].data
+    assert reply is not None
+    assert reply["problem"]["type"] == "urn:tidewind:problem:store-newer-format"
