@@ -110,7 +110,7 @@ def _tick_handler(service: JobService, days: SlotDays, platform: Platform, setti
     return TickHandler(
         TickRules(removal_every_s=settings.retention_every_min * 60),
         Keepers(
-            slots=SlotKeeper(rules, days, survey, speaker),
+            slots=SlotKeeper(rules, days, survey, speaker, platform.view),
             bases=BaseKeeper(service.ledger, service.catalogue, survey, speaker),
             removals=RemovalKeeper(service.ledger, service.catalogue, speaker),
             statuses=StatusKeeper(platform.publisher, service.composer, platform.view),
