@@ -195,7 +195,11 @@ class Pin(Record):
 
 class Timeline(Record):
     """What the users lived. `start` (O) is the log position just before accounts were unlocked, `parent_end` (G) the
-    log's head once the last user connection was dead; what lies between is the restore itself and belongs to none."""
+    log's head once the last user connection was dead; what lies between is the restore itself and belongs to none.
+
+    `operation`: the number under which the restore that opened it held the cluster's operation lock. Numbers only rise,
+    so it tells which timeline came later, whatever clocks said. None for the root, and from releases without it.
+    """
 
     cluster_id: ClusterId
     timeline: TimelineId
@@ -208,6 +212,7 @@ class Timeline(Record):
     started_at: AwareDatetime
     restore_id: RestoreId | None = None
     job_id: JobId | None = None
+    operation: int | None = None
 
 
 class _Format(BaseModel):

@@ -2,7 +2,7 @@
 
 import structlog
 
-from tidewind.domain import keys
+from tidewind.domain import keys, timelines
 from tidewind.domain.catalogue import CatalogueEntry, Contents, UnreadableBackup
 from tidewind.domain.records import BackupOutcome, Pin, Timeline, Tombstone, Verification, parse
 from tidewind.ports.store import UNREADABLE, ObjectMissing, Store, StoreError
@@ -102,10 +102,10 @@ class Catalogue:
         return pins
 
     async def timelines(self, cluster: str) -> list[Timeline]:
-        """Oldest first."""
+        """In the order in which they were lived."""
         found = [entry.key async for entry in self._store.list(f"{keys.TIMELINES}{cluster}/")]
         documents = [parse(Timeline, await self._store.get(key), key) for key in found]
-        return sorted(documents, key=lambda document: document.started_at)
+        return timelines.in_order(documents)
 
     async def _outcome(self, key: str) -> BackupOutcome:
         known = self._outcomes.get(key)

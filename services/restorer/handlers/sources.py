@@ -10,7 +10,7 @@ from tidewind.domain import keys, timelines
 from tidewind.domain.ids import timeline_id
 from tidewind.domain.manifest import Manifest
 from tidewind.domain.problems import Refused, refused
-from tidewind.domain.records import BackupOutcome, Timeline, parse
+from tidewind.domain.records import BackupOutcome, parse
 from tidewind.ports.restore import SafeguardSource, SnapshotSource, Source
 from tidewind.ports.store import FormatNewer, ObjectDamaged
 
@@ -92,15 +92,10 @@ async def safeguard_origin(tools: RestoreTools, cluster: str, restore_id: str, *
     assert own is not None
     return Origin(
         source=SafeguardSource(restore_id=restore_id, kept=kept),
-        timeline=_lived_before(lived, own),
+        timeline=timelines.lived_before(lived, own),
         cut=own.parent_end,
         backup_id=None,
     )
-
-
-def _lived_before(lived: list[Timeline], own: Timeline) -> str:
-    """The timeline that was being lived when the restore began: the one begun last before it."""
-    return timelines.present(one for one in lived if one.started_at < own.started_at)
 
 
 async def _elsewhere(tools: RestoreTools, cluster: str, backup_id: str) -> str | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tidewind.domain import keys
+from tidewind.domain import keys, timelines
 from tidewind.domain.records import RegistryEntry, Timeline, parse
 from tidewind.ports.clock import Clock
 from tidewind.ports.store import Store
@@ -81,7 +81,7 @@ class Survey:
             if key not in self._timelines:
                 self._timelines[key] = parse(Timeline, await self._store.get(key), key)
             found.append(self._timelines[key])
-        return max(found, key=lambda timeline: timeline.started_at, default=None)
+        return timelines.newest(found)
 
     async def _by_cluster(self, prefix: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

@@ -26,7 +26,7 @@ from services.snapshotter.handlers.statuses import backup_status
 from services.snapshotter.rules.attempts import Again, after_failure, attempt_number
 from services.snapshotter.rules.sanity import suspicions
 from services.snapshotter.settings import SnapshotterSettings
-from tidewind.domain import ids, keys
+from tidewind.domain import ids, keys, timelines
 from tidewind.domain.catalogue import expires_at, newest_first
 from tidewind.domain.problems import Refused, kind_of, problem, refused
 from tidewind.domain.records import BackupOutcome, RegistryEntry, Timeline, parse
@@ -221,9 +221,9 @@ class _BackupJob:
 
     async def _timeline(self, entry: RegistryEntry, content: SnapshotContent) -> str:
         """The timeline this snapshot belongs to; the first snapshot of a cluster puts the root."""
-        timelines = await self._tools.catalogue.timelines(self._cluster)
-        if timelines:
-            return timelines[-1].timeline
+        lived = await self._tools.catalogue.timelines(self._cluster)
+        if lived:
+            return timelines.present(lived)
         root = Timeline(
             cluster_id=self._cluster,
             timeline=ids.ROOT_TIMELINE,
