@@ -11,6 +11,7 @@ from functools import partial
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.topics import STATUS, Topic
+from tidewind.bus.admin import TopicAdmin
 from tidewind.bus.connection import Connection
 from tidewind.bus.consumer import Consumer, ConsumerRules
 from tidewind.bus.partitioner import partition_of
@@ -30,6 +31,7 @@ from tidewind.runtime.service import JobService
 from tidewind.runtime.settings import ServiceSettings
 from tidewind.store.conditional import require_conditional_puts
 from tidewind.store.factory import open_store, sweep_uploads
+from tidewind.store.homes import require_home
 from tidewind.store.repository import open_repository
 from tidewind.store.sealed import SealedStore
 
@@ -38,6 +40,7 @@ class _Deployment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TIDEWIND_", extra="ignore")
 
     deployment: str | None = None
+    adopt_store_from: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,7 @@ async def open_platform(name: str) -> AsyncGenerator[Platform, None]:
     configure_logs(name, log_format=service.log_format, level=service.log_level)
     clock = SystemClock()
     settings = store_settings()
+    deployment = _Deployment()
     connection = Connection(bus_settings(), resolve)
     async with open_store(settings) as store:
         if not settings.single_writer:
@@ -88,9 +92,16 @@ async def open_platform(name: str) -> AsyncGenerator[Platform, None]:
                 store.inner,
                 keyring=store.keyring,
                 partitions=partitions,
-                deployment=_Deployment().deployment,
+                deployment=deployment.deployment,
                 now=clock.now(),
                 randomness=SystemRandomness(),
+            )
+            await require_home(
+                store,
+                kafka_cluster=(await TopicAdmin(connection).broker()).cluster_id,
+                prefix=connection.settings.prefix,
+                adopt_from=deployment.adopt_store_from,
+                now=clock.now(),
             )
             await view.start()
         except BaseException:

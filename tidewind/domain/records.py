@@ -36,6 +36,21 @@ class Repository(Record):
     key_check: str | None
 
 
+class Home(Record):
+    """The Kafka whose services work on this store: its cluster id and the prefix of the topics. The highest number is
+    in force."""
+
+    number: int
+    kafka_cluster: str
+    prefix: str
+    since: AwareDatetime
+
+    @property
+    def name(self) -> str:
+        """As TIDEWIND_ADOPT_STORE_FROM takes it."""
+        return f"{self.kafka_cluster}/{self.prefix}"
+
+
 class RegistryEntry(Record):
     """One revision of a cluster: who it is, how to reach it, its setting. The newest revision is in force."""
 
