@@ -68,6 +68,7 @@ class Sweeper:
             log.warning(skew.detail, action="sweep-skipped")
             return 0
         found = [one.key.removeprefix(keys.REGISTRY).split("/")[0] async for one in tools.store.list(keys.REGISTRY)]
+        found += await self._clusters_with_jobs()
         removed = 0
         for cluster in dict.fromkeys(found):
             if not self._owns(cluster):
@@ -81,10 +82,19 @@ class Sweeper:
                 log.exception("a cluster cannot be swept", action="sweep-failed", cluster=cluster)
         return removed
 
+    async def _clusters_with_jobs(self) -> list[str]:
+        """Also those that were never enrolled: what was refused of them is kept as long as any answer."""
+        found: list[str] = []
+        after = ""
+        while (cluster := await self._next_below(keys.JOBS, after)) is not None:
+            found.append(cluster)
+            after = f"{keys.JOBS}{cluster}/~"
+        return found
+
     async def _sweep_cluster(self, cluster: str) -> int:
         registered = await self._tools.registry.newest(cluster)
         if registered is None:
-            return 0
+            return await self._forget_jobs(cluster)
         removed = await self._sweep_attempts(registered)
         removed += await self._finish_deletes(cluster)
         removed += await self._forget_deleted(cluster)
@@ -95,14 +105,15 @@ class Sweeper:
         removed = 0
         after = ""
         while True:
-            backup = await self._next_snapshot(cluster, after)
+            backup = await self._next_below(f"{keys.SNAPSHOTS}{cluster}/", after)
             if backup is None:
                 return removed
             removed += await self._sweep_backup(registered, backup)
             after = keys.snapshot(cluster, backup) + "~"
 
-    async def _next_snapshot(self, cluster: str, after: str) -> str | None:
-        prefix = f"{keys.SNAPSHOTS}{cluster}/"
+    async def _next_below(self, prefix: str, after: str) -> str | None:
+        """The first folder below the prefix that holds a key after `after`: a step costs one page, however full the
+        folders are."""
         async for found in self._tools.store.list(prefix, after=after):
             return found.key.removeprefix(prefix).split("/")[0]
         return None
