@@ -134,7 +134,7 @@ class Connection:
             "bootstrap_servers": settings.bootstrap,
             "client_id": settings.client_id,
             "request_timeout_ms": round(settings.request_timeout_s * 1000),
-            "retry_backoff_ms": 200,
+            "retry_backoff_ms": 500,
             "metadata_max_age_ms": 60_000,
             "security_protocol": settings.security_protocol,
         }

@@ -1,6 +1,7 @@
 """The layout of the store. Every key is built here, from ids that Tidewind minted or checked."""
 
 REPOSITORY = "repository.json"
+HOMES = "homes/"
 REGISTRY = "registry/"
 JOBS = "jobs/"
 JOBS_OPEN = "jobs-open/"
@@ -12,6 +13,10 @@ TIMELINES = "timelines/"
 PINS = "pins/"
 TOMBSTONES = "tombstones/"
 PROBES = "probes/"
+
+
+def home(number: int) -> str:
+    return f"{HOMES}{number:08d}.json"
 
 
 def registry(cluster: str, revision: int) -> str:

@@ -144,6 +144,12 @@ _KINDS = (
         exit_code=69,
     ),
     Kind("store-refused", "The store refused the request", "Check credentials and rights on the bucket", exit_code=77),
+    Kind(
+        "store-newer-format",
+        "An object in the store was written by a newer Tidewind",
+        "Upgrade Tidewind here, as where it was written",
+        exit_code=69,
+    ),
     Kind("store-full", "The store is full", "Free space or raise the quota", exit_code=74),
     Kind("store-foreign", "The store belongs to another deployment", "Use a bucket or prefix of its own", exit_code=78),
     Kind(

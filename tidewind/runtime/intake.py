@@ -29,7 +29,7 @@ from tidewind.ports.bus import BusUnavailable, Publisher
 from tidewind.ports.clock import Clock
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Accept, Incoming, JobKind, Reject, Route
-from tidewind.ports.store import StoreError, StoreUnavailable
+from tidewind.ports.store import UNREADABLE, StoreError, StoreUnavailable
 from tidewind.runtime import metrics
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.outbox import Composer
@@ -45,7 +45,8 @@ CommandType = TypeVar("CommandType", bound=Command)
 
 @dataclass(frozen=True, kw_only=True)
 class IntakeRules:
-    """`max_age_s`: a command older than this when it arrives is rejected (restores); None: any age is taken."""
+    """`max_age_s`: a command older than this when it is taken in, counted from its first arrival on the topic, is
+    rejected (restores); None: any age is taken."""
 
     service: str
     max_age_s: float | None = None
@@ -80,8 +81,14 @@ class Intake:
         kind = self._kinds.get(message.type)
         if kind is None:
             await self._refuse_unknown(message)
-        else:
+            return
+        try:
             await self._handle_known(message, kind)
+        except UNREADABLE as error:
+            # Trying again would end the same way for ever, and the clusters that share the partition would wait.
+            log.warning("a command's records cannot be read", action="intake-unreadable", error=str(error))
+            await self._reject_unrecorded(message.id, _named_cluster(message), message.type, store_problem(error))
+            raise Poison("record-unreadable", str(error), message.id) from error
 
     async def refuse_poison(self, poison: Poison, key: str) -> None:
         """Answer the sender of a record that could not be understood but whose id could be read."""
@@ -181,7 +188,7 @@ class Intake:
         limit = self._rules.max_age_s
         if limit is None or message.origin is None:
             return None
-        age = self._clock.now().timestamp() - message.origin.timestamp_ms / 1000
+        age = self._clock.now().timestamp() - message.origin.arrived_ms / 1000
         if age <= limit:
             return None
         detail = f"The command lay on the topic for {age:.0f} s; above {limit:.0f} s it is no longer carried out"

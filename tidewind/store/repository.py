@@ -6,10 +6,8 @@ with objects but without the marker is not taken for an empty one.
 
 from datetime import datetime
 
-from pydantic import ValidationError
-
 from tidewind.domain import keys
-from tidewind.domain.records import RECORD_FORMAT, Repository, parse
+from tidewind.domain.records import Repository, parse
 from tidewind.ports.clock import Randomness
 from tidewind.ports.store import (
     KeyMissing,
@@ -17,7 +15,6 @@ from tidewind.ports.store import (
     ObjectMissing,
     Store,
     StoreForeign,
-    StoreRefused,
     StoreUnavailable,
 )
 from tidewind.store.keyring import Keyring, missing_hint
@@ -67,15 +64,9 @@ async def _read(store: Store) -> Repository | None:
     except ObjectMissing:
         return None
     try:
-        found = parse(Repository, data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        cause = f"it is not a repository's marker: {'.'.join(map(str, first['loc'])) or 'text'}: {first['msg']}"
-        raise ObjectDamaged(_OPERATION, keys.REPOSITORY, cause, "bring the object back as it was") from None
-    if found.format > RECORD_FORMAT:
-        cause = f"it has format {found.format}; this release reads up to {RECORD_FORMAT}"
-        raise StoreRefused(_OPERATION, keys.REPOSITORY, cause, "upgrade Tidewind")
-    return found
+        return parse(Repository, data, keys.REPOSITORY)
+    except ObjectDamaged as error:
+        raise ObjectDamaged(_OPERATION, keys.REPOSITORY, error.cause, "bring the object back as it was") from None
 
 
 async def _create(store: Store, wanted: Repository) -> Repository:

@@ -1,6 +1,7 @@
 """Orders the removal of what retention lets go. The rule is tidewind.domain.retention; the snapshotter does it.
 
-Invariant: each order follows from a catalogue read for it, never from a remembered one, and from a trusted clock.
+Invariant: each order follows from a catalogue read for it, never from a remembered one, and from a trusted clock. A
+backup that cannot be read has no age: it stays until a command removes it.
 """
 
 from datetime import datetime, timedelta
@@ -25,9 +26,9 @@ class RemovalKeeper:
     ) -> int:
         """One round for one cluster; returns how many backups remain. Raises StoreError, BusUnavailable."""
         entry = history[-1]
-        entries = await self._catalogue.backups(entry.cluster_id)
+        contents = await self._catalogue.contents(entry.cluster_id)
         verdicts = plan_retention(
-            from_catalogue(entries),
+            from_catalogue(contents.backups),
             retention_settings(entry, clock_doubt=clock_doubt),
             now,
             in_use=await self._in_use(entry.cluster_id),
@@ -36,7 +37,7 @@ class RemovalKeeper:
             if not verdict.keep:
                 work = removal_work(entry.cluster_id, verdict.backup_id, now, retired=entry.state == "retired")
                 await self._speaker.order(work, memory, now)
-        return len(entries)
+        return len(contents.backups) + len(contents.unreadable)
 
     async def _in_use(self, cluster: str) -> frozenset[str]:
         pins = await pins_in_force(self._catalogue, self._ledger, cluster)

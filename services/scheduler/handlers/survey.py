@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tidewind.domain import keys
+from tidewind.domain import keys, timelines
 from tidewind.domain.records import RegistryEntry, Timeline, parse
 from tidewind.ports.clock import Clock
 from tidewind.ports.store import Store
@@ -71,7 +71,7 @@ class Survey:
         history = []
         for key in self._listing.revisions.get(cluster, ()):
             if key not in self._entries:
-                self._entries[key] = parse(RegistryEntry, await self._store.get(key))
+                self._entries[key] = parse(RegistryEntry, await self._store.get(key), key)
             history.append(self._entries[key])
         return tuple(history)
 
@@ -79,9 +79,9 @@ class Survey:
         found = []
         for key in self._listing.timelines.get(cluster, ()):
             if key not in self._timelines:
-                self._timelines[key] = parse(Timeline, await self._store.get(key))
+                self._timelines[key] = parse(Timeline, await self._store.get(key), key)
             found.append(self._timelines[key])
-        return max(found, key=lambda timeline: timeline.started_at, default=None)
+        return timelines.newest(found)
 
     async def _by_cluster(self, prefix: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

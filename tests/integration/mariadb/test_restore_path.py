@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture_of
-from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, Lab, enrolled_lab
+from tests.integration.mariadb.restore_lab import CLUSTER, SERVICE_LOGIN, Lab, enrolled_lab
 from tests.integration.mariadb.snapshot_support import access_of, client, rows, run
 from tidewind.domain.manifest import Column
 from tidewind.engines.mariadb.illformed import IllFormedWriter
@@ -55,6 +55,10 @@ async def test_restore_and_undo_put_everything_back(lab: Lab) -> None:
     again = await lab.undo(undone.body.restore_id)
     assert again.event == "tidewind.restore.completed.v1", again
     assert differing(then, picture_of(lab.server)) == {}
+    lived = await lab.tools.catalogue.timelines(CLUSTER)
+    numbers = [one.operation for one in lived]
+    assert numbers[0] is None, "the root is older than any restore"
+    assert numbers[1:] == [1, 2, 3], "the restore and both undos, one after the other"
     left = rows(client(lab.server), "SELECT User FROM mysql.global_priv WHERE User LIKE 'tw\\_%'")
     assert left in ([], ())
 

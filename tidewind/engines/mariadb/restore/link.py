@@ -19,6 +19,19 @@ SESSION_SETTINGS = {
     "system_versioning_alter_history": "KEEP",
 }
 
+RESTORE_SERVER_ID = 4_294_000_000
+"""Under which a restore is logged where replicas follow: the first of the ids up to 4,294,000,999 that are Tidewind's.
+A replica must not have one of them: it would take a restore for its own writes and leave it out."""
+
+
+def logging_settings(*, logged: bool) -> dict[str, str]:
+    """What a session of a restore says to the binary log. Annotations would repeat every statement's text beside its
+    rows, and a LOAD DATA's for each of its events: they can make the log a thousand times larger. An id of our own
+    tells in any log what a restore wrote."""
+    if not logged:
+        return {"sql_log_bin": "0"}
+    return {"sql_log_bin": "1", "binlog_annotate_row_events": "0", "server_id": str(RESTORE_SERVER_ID)}
+
 
 class Link:
     """Use `open_link`. `logged` is what the binary log hears unless `unlogged` is asked for."""
@@ -92,7 +105,7 @@ class Link:
 
 async def open_link(access: Access, *, logged: bool) -> Link:
     """Connect to the first endpoint that answers. Raises DatabaseError."""
-    settings = {**SESSION_SETTINGS, "sql_log_bin": "1" if logged else "0"}
+    settings = {**SESSION_SETTINGS, **logging_settings(logged=logged)}
     return Link(await Control.connect(access, lock_wait_s=LOCK_WAIT_S, settings=settings), logged=logged)
 
 

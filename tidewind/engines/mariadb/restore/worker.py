@@ -22,7 +22,7 @@ from tidewind.engines.mariadb.restore import checker
 from tidewind.engines.mariadb.restore.binding import BindingConnection, NotTaken, insert_rows
 from tidewind.engines.mariadb.restore.checker import Check, Counted
 from tidewind.engines.mariadb.restore.fence import PROGRESS
-from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS
+from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS, logging_settings
 from tidewind.engines.mariadb.restore.pool import Pool, pack
 from tidewind.engines.mariadb.restore.statements import path
 from tidewind.engines.mariadb.restore.text import DAMAGED, Pulled, Unpacked
@@ -321,7 +321,7 @@ class _Worker:
         if self._raw is None or not self._raw.open:
             settings = {
                 **SESSION_SETTINGS,
-                "sql_log_bin": "1" if self._logged else "0",
+                **logging_settings(logged=self._logged),
                 "innodb_lock_wait_timeout": str(INDEX_WAIT_S),
                 "max_error_count": str(WARNINGS_MAX),
             }
