@@ -68,7 +68,7 @@ def lost_since_loading(manifest: Manifest, progress: Mapping[str, int]) -> str |
 
 
 async def require_readable(link: Link, manifest: Manifest) -> None:
-    """Raises DatabaseError: restore-verification-failed for a table that cannot be read, unless the connection is gone."""
+    """Raises DatabaseError: restore-verification-failed for a table that cannot be read, unless the connection died."""
     for table in manifest.tables:
         where = quote_table(table.schema_name, table.name)
         try:
