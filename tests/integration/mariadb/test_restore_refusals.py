@@ -83,11 +83,13 @@ async def test_anonymous_accounts_of_the_backup_never_lock_the_service_out(
         backup = await lab.backup()
         lab.sql("DROP USER ''@'localhost'", f"DROP USER {local}")
         now = await lab.content()
-        ending = await lab.restore(backup)
-        assert ending.event == "tidewind.restore.failed.v1", ending
-        assert ending.body.returned
-        assert ending.body.problem.type == PREFIX + "restore-blocked"
-        assert f"Create `{SERVICE_LOGIN.user}`@`localhost`" in ending.body.problem.next_step
+        refused = await lab.decide(REQUEST, mode="snapshot", backup_id=backup)
+        assert isinstance(refused, Reject)
+        assert refused.problem.type == PREFIX + "restore-blocked"
+        assert f"Create `{SERVICE_LOGIN.user}`@`localhost`" in str(refused.problem.detail)
+        planned = await lab.accept(REQUEST, mode="snapshot", backup_id=backup, dry_run=True)
+        (blocker,) = planned.answer["plan"]["blockers"]
+        assert f"Create `{SERVICE_LOGIN.user}`@`localhost`" in blocker
         assert now.differences(await lab.content()) == []
 
         lab.sql(*make)
@@ -100,3 +102,30 @@ async def test_anonymous_accounts_of_the_backup_never_lock_the_service_out(
             password=SERVICE_LOGIN.password,
             ssl_disabled=True,
         ).close()
+
+
+async def test_anonymous_accounts_never_lock_the_backups_own_account_out_either(
+    mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await mariadb_factory()
+    local = f"'{SERVICE_LOGIN.user}'@'localhost'"
+    monkeypatch.setenv("TIDEWIND_TEST_BACKUPS", "backups:b-Passw0rd")
+    async with lab_on(server, tmp_path / "deployment") as lab:
+        entry = await lab.enroll()
+        accounts = {"credentials": "env:TIDEWIND_TEST_BACKUPS", "restore_credentials": "env:TIDEWIND_TEST_SERVICE"}
+        assert await lab.tools.registry.put(entry.model_copy(update={**accounts, "revision": 2}))
+        lab.sql(
+            *(statement.format(rows=3) for statement in SHOP),
+            "CREATE USER backups@'%' IDENTIFIED BY 'b-Passw0rd'",
+            f"CREATE USER {local} IDENTIFIED BY '{SERVICE_LOGIN.password}'",
+            f"GRANT {', '.join(sorted(RESTORE_GRANTS))} ON *.* TO {local}",
+            "CREATE USER ''@'localhost'",
+        )
+        backup = await lab.backup()
+        refused = await lab.decide(REQUEST, mode="snapshot", backup_id=backup)
+        assert isinstance(refused, Reject)
+        assert "Create `backups`@`localhost`" in str(refused.problem.detail)
+        lab.sql("CREATE USER backups@localhost IDENTIFIED BY 'b-Passw0rd'")
+        ending = await lab.restore(backup)
+        assert ending.event == "tidewind.restore.completed.v1", ending
+        pymysql.connect(host=server.host, port=server.port, user="backups", password="b-Passw0rd").close()

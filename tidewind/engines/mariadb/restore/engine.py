@@ -10,8 +10,11 @@ from tidewind.engines.mariadb.illformed import HELPER_PREFIX
 from tidewind.engines.mariadb.loading import LOAD_SQL_MODE
 from tidewind.engines.mariadb.quoting import quote_table
 from tidewind.engines.mariadb.restore import (
+    account_statements,
     accounts_of,
     by_hand,
+    doors,
+    examination,
     fence,
     gate,
     load,
@@ -27,17 +30,33 @@ from tidewind.engines.mariadb.restore import (
     ways_out,
     worker,
 )
+from tidewind.engines.mariadb.restore.account_rows import RowDoors
+from tidewind.engines.mariadb.restore.account_statements import StatementDoors
+from tidewind.engines.mariadb.restore.account_swap import SwapDoors
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.definitions import Definitions
+from tidewind.engines.mariadb.restore.doors import Doors
 from tidewind.engines.mariadb.restore.fence import Held
 from tidewind.engines.mariadb.restore.link import Link, open_link
 from tidewind.engines.mariadb.restore.pool import Pool
 from tidewind.engines.mariadb.restore.worker import LoadPool
 from tidewind.engines.mariadb.variables import read_variables
 from tidewind.ports.engine import Address, Login, Report, RestoreScope, TargetState
-from tidewind.ports.restore import Gated, Loaded, Memory, Mint, Opened, SafeguardSource, SnapshotSource, Source
+from tidewind.ports.restore import (
+    Gated,
+    Loaded,
+    Memory,
+    Mint,
+    Opened,
+    SafeguardSource,
+    SnapshotSource,
+    Source,
+    SourceState,
+)
 
 DEFAULT_WORKERS = 2
+_SETS: tuple[names.SetKind, ...] = ("gate", "target", "closed")
+"""Sets of account tables that no restore needs any more when it is over."""
 
 
 class MariaDBRestoreEngine:
@@ -50,8 +69,17 @@ class MariaDBRestoreEngine:
         async with _linked(Access(address=address, login=login)) as link:
             return await survey.look(link)
 
-    async def accounts(self, source: Source) -> Mapping[str, str] | None:
-        return await accounts_of.prints(source)
+    async def examine(
+        self,
+        address: Address,
+        login: Login,
+        source: Source,
+        *,
+        keep_accounts: tuple[str, ...],
+        replicas: Literal["none", "attached"],
+    ) -> SourceState:
+        async with _linked(Access(address=address, login=login)) as link:
+            return await examination.examine(link, source, keep_accounts, logged=replicas == "attached")
 
     @contextlib.asynccontextmanager
     async def session(
@@ -106,7 +134,7 @@ class MariaDBRestoreSession:
         self._link = link
         self._scope = scope
         self._held = held
-        self._keep_accounts = keep_accounts
+        self._keep_users = list(dict.fromkeys((held.service[0], *keep_accounts)))
         self._workers = workers
         self._pool: LoadPool | None = None
 
@@ -120,8 +148,8 @@ class MariaDBRestoreSession:
         return await gate.close(
             self._link,
             self._scope,
-            service_user=self._held.service[0],
-            keep_users=self._keep_accounts,
+            await self._doors(memory),
+            keep_users=self._keep_users,
             fill_target=lambda sets: accounts_of.fill(self._link, sets, source, self._pool_for),
             memory=memory,
         )
@@ -157,8 +185,11 @@ class MariaDBRestoreSession:
             await memory.keep(ways_out.KEPT_VARIABLES, {"variables": own})
         refused = await variables.apply(self._link, _variables_of(source))
         if isinstance(source, SnapshotSource):
-            refused += await system_rows.put_back(self._link, source, self._pool_for(source))
-        return (*broken, *refused)
+            pool = None if self._held.closing == "statements" else self._pool_for(source)
+            refused += await system_rows.put_back(self._link, source, pool)
+        async with self._link.unlogged():
+            untaken = await (await self._doors(memory)).bring("target", tolerant=False)
+        return (*broken, *refused, *untaken)
 
     async def verify(self, source: Source, report: Report) -> Loaded:
         if isinstance(source, SnapshotSource):
@@ -174,11 +205,11 @@ class MariaDBRestoreSession:
 
     async def open(self, memory: Memory, report: Report) -> Opened:
         report("opening", 0, None, "")
-        return await ways_out.open_up(self._link, self._scope, memory)
+        return await ways_out.open_up(self._link, self._scope, await self._doors(memory), memory)
 
     async def give_back(self, source: Source | None, memory: Memory, report: Report) -> tuple[str, ...]:
         report("returning", 0, None, "")
-        return await ways_out.give_back(self._link, self._scope, source, memory)
+        return await ways_out.give_back(self._link, self._scope, await self._doors(memory), source, memory)
 
     async def settle(self, source: Source | None, memory: Memory, *, opened: bool) -> tuple[str, ...]:
         if not opened:
@@ -194,21 +225,32 @@ class MariaDBRestoreSession:
         return not_made if source is not None else (*not_made, "events: the backup can no longer be read")
 
     async def open_by_hand(self, memory: Memory) -> tuple[str, ...]:
-        return await by_hand.way_back(self._link, self._scope, memory)
+        return await by_hand.way_back(self._link, self._scope, await self._doors(memory), memory)
 
     async def finish(self, source: Source | None, memory: Memory, *, opened: bool) -> None:
         if not opened:
             await self._refuse_to_lose_tables(memory)
         sets = AccountSets(self._link, self._scope.restore_id)
         async with self._link.unlogged():
-            await sets.drop("gate", "target", "closed")
+            await sets.drop(*(_SETS if opened else (*_SETS, "saved")))
+            await account_statements.forget(self._link, self._scope.restore_id)
             if opened and isinstance(source, SafeguardSource):
                 await AccountSets(self._link, source.restore_id).drop("saved")
         await safeguard.drop_schemas(self._link, names.own_prefix(self._scope.restore_id) + ("t" if opened else ""))
         if opened and isinstance(source, SafeguardSource):
             await safeguard.drop_schemas(self._link, names.own_prefix(source.restore_id))
         await self._drop_helpers()
-        await fence.end(self._link, self._scope)
+        await fence.end(self._link, self._scope, self._held.closing)
+
+    async def _doors(self, memory: Memory) -> Doors:
+        """The way in which the first epoch that came to the gate closed it, or will."""
+        kept = await memory.keep(doors.KEPT_CLOSING, {"closing": self._held.closing})
+        sets = AccountSets(self._link, self._scope.restore_id)
+        if kept["closing"] == "swap":
+            return SwapDoors(self._link, sets, self._scope.restore_id, self._keep_users[0])
+        if kept["closing"] == "rows":
+            return RowDoors(self._link, sets, self._keep_users[0], memory)
+        return StatementDoors(self._link, sets, self._scope.restore_id, self._keep_users, memory)
 
     def _pool_for(self, source: SnapshotSource) -> LoadPool:
         """The workers of this session, made at the first call: a session restores from one source."""

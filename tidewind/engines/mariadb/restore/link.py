@@ -10,6 +10,7 @@ from typing import Any
 
 from tidewind.engines.mariadb.connection import STATEMENT_SECONDS, Access, Control
 from tidewind.engines.mariadb.failures import LOCK_TIMEOUT, code_of
+from tidewind.engines.mariadb.server import ATOMIC_RENAME, version_of
 from tidewind.ports.engine import DatabaseError
 
 LOCK_WAIT_S = 20
@@ -36,8 +37,9 @@ def logging_settings(*, logged: bool) -> dict[str, str]:
 class Link:
     """Use `open_link`. `logged` is what the binary log hears unless `unlogged` is asked for."""
 
-    def __init__(self, control: Control, *, logged: bool) -> None:
+    def __init__(self, control: Control, *, logged: bool, version: tuple[int, ...]) -> None:
         self.control = control
+        self.version = version
         self._logged = logged
         self._quiet = 0
 
@@ -53,6 +55,11 @@ class Link:
     @property
     def logged(self) -> bool:
         return self._logged
+
+    @property
+    def renames_at_once(self) -> bool:
+        """Whether a RENAME of several tables is whole or not at all, also after a crash of the server."""
+        return self.version[:2] >= ATOMIC_RENAME
 
     async def close(self) -> None:
         await self.control.close()
@@ -106,7 +113,13 @@ class Link:
 async def open_link(access: Access, *, logged: bool) -> Link:
     """Connect to the first endpoint that answers. Raises DatabaseError."""
     settings = {**SESSION_SETTINGS, **logging_settings(logged=logged)}
-    return Link(await Control.connect(access, lock_wait_s=LOCK_WAIT_S, settings=settings), logged=logged)
+    control = await Control.connect(access, lock_wait_s=LOCK_WAIT_S, settings=settings)
+    try:
+        version = version_of(str(await control.value("SELECT VERSION()")))
+    except BaseException:
+        control.abandon()
+        raise
+    return Link(control, logged=logged, version=version)
 
 
 def waited_too_long(error: DatabaseError) -> bool:
