@@ -31,9 +31,11 @@ from tidewind.engines.mariadb.definition import Identity, identity, settled
 from tidewind.engines.mariadb.failures import DEFINITION_CHANGED, code_of
 from tidewind.engines.mariadb.messages import Read, WrittenChunk
 from tidewind.engines.mariadb.objects import read_objects, sequence_row
+from tidewind.engines.mariadb.open_xa import position_before
 from tidewind.engines.mariadb.quoting import quote_names, quote_table
 from tidewind.engines.mariadb.readers import ReaderPool
 from tidewind.engines.mariadb.reading import Harvest, Path, Spoilt, TableReading
+from tidewind.engines.mariadb.server import LogPlace
 from tidewind.engines.mariadb.system_tables import KEPT_RULES, rule_of
 from tidewind.engines.mariadb.untransacted import OwnReading, read_on_its_own
 from tidewind.engines.mariadb.watchdog import watch
@@ -64,6 +66,7 @@ class AttemptResult:
     system_tables: tuple[SystemTable, ...]
     unknown_system_tables: tuple[str, ...]
     prepared_xa: tuple[str, ...]
+    open_xa_position: str | None
 
     @property
     def stall_ms(self) -> float:
@@ -125,7 +128,14 @@ class Attempt:
             system_tables=system_tables,
             unknown_system_tables=unknown,
             prepared_xa=prepared,
+            open_xa_position=await self._open_xa_position(prepared, view),
         )
+
+    async def _open_xa_position(self, prepared: Sequence[str], view: View) -> str | None:
+        if not prepared or view.log_hint is None:
+            return None
+        file, _, offset = view.log_hint.rpartition(":")
+        return await position_before(self._control, prepared, LogPlace(file, int(offset)))
 
     async def _first_look(self) -> Look:
         catalogue = await read_catalogue(self._control, self._excluded)

@@ -224,6 +224,7 @@ def _content(
         variables=variables,
         variable_defaults=defaults,
         prepared_xa=result.prepared_xa,
+        open_xa_position=result.open_xa_position,
         chunks=content.in_number_order(groups),
         settings=settings,
         writer_stall_ms=result.stall_ms,
