@@ -79,7 +79,6 @@ async def open_platform(name: str) -> AsyncGenerator[Platform, None]:
     async with open_store(settings) as store:
         if not settings.single_writer:
             await require_conditional_puts(store.inner, SystemRandomness())
-        await sweep_uploads(store.inner)
         publisher = KafkaPublisher(connection)
         follow_publisher(lambda: publisher.pending)
         view = KafkaStatusView(connection, clock)
@@ -103,6 +102,7 @@ async def open_platform(name: str) -> AsyncGenerator[Platform, None]:
                 adopt_from=deployment.adopt_store_from,
                 now=clock.now(),
             )
+            await sweep_uploads(store.inner)  # only now: it might have been another deployment's
             await view.start()
         except BaseException:
             await publisher.close(deadline_s=0)

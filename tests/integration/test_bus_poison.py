@@ -32,21 +32,6 @@ from tidewind.bus.publisher import KafkaPublisher
 from tidewind.bus.records import Outgoing
 
 
-@pytest.fixture
-async def link(kafka):
-    made = connection(kafka)
-    await make_topics(made)
-    return made
-
-
-@pytest.fixture
-async def publisher(link):
-    made = KafkaPublisher(link)
-    await made.start()
-    yield made
-    await made.close()
-
-
 def consumer_of(link, publisher, handler, *, topic=COMMANDS, on_poison=None):
     rules = ConsumerRules(group="g")
     return Consumer(link, publisher, rules, {topic: handler}, clock=CLOCK, on_poison=on_poison)
