@@ -1,6 +1,7 @@
 """Slots, bases and removals on real Kafka: what is due is said under one id, whoever dies meanwhile."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -269,3 +270,20 @@ async def test_it_goes_on_when_kafka_comes_back(
         sent = await world.command("backup-setting.set", {"cluster_id": "after"})
         await world.reply(sent, within_s=60)
         assert process.running
+
+
+async def test_it_stops_in_time_and_without_a_traceback_while_kafka_is_gone(
+    kafka_factory: Callable[[], Awaitable[KafkaServer]], tmp_path: Path
+) -> None:
+    server = await kafka_factory()
+    async with deployment(server.address, tmp_path) as world:
+        process = await world.scheduler(TIDEWIND_STOP_DEADLINE_S="5")
+        await world.enrolled("shop")
+        await world.until(lambda: world.seen.status("cluster/shop"), within_s=90, what="the scheduler at work")
+        await server.kill()
+        await world.until(lambda: world.logged("tick-unsent"), within_s=90, what="a tick that cannot be sent")
+        world.killed.add(process.name)
+        began = time.monotonic()
+        await process.stop(seconds=90)
+        assert time.monotonic() - began < 90, "it had to be killed"
+        assert "Traceback" not in (tmp_path / "scheduler-1.log").read_text()

@@ -81,27 +81,6 @@ async def test_an_attempt_in_which_it_falls_is_void(
     assert difference(source, target) == []
 
 
-async def test_the_second_is_over_in_which_the_newest_definition_was_made(
-    mariadb_factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Times of creation have steps of a second: a change before the snapshot and its undoing after it must show two."""
-    source = await mariadb_factory()
-    connection = client(source)
-    begun: list[Any] = []
-    original = attempt.agree
-
-    async def instead(*arguments: Any, **options: Any) -> Any:
-        made = "SELECT MAX(CREATE_TIME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd'"
-        begun.append(rows(connection, f"SELECT SYSDATE(6), ({made})")[0])
-        return await original(*arguments, **options)
-
-    monkeypatch.setattr(attempt, "agree", instead)
-    run(connection, *TABLES)
-    await take(source, sealed_store(tmp_path))
-    assert all(now.replace(microsecond=0) > made for now, made in begun), begun
-    connection.close()
-
-
 async def test_a_void_attempt_leaves_the_next_its_watchdog(
     mariadb_factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

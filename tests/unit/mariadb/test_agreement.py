@@ -1,11 +1,19 @@
-"""What readers are told of their snapshots' place may be another session's: it is asked for singly, and again."""
+"""When a snapshot may begin, and when its readers agree.
+
+What readers are told of their snapshots' place may be another session's: it is asked for singly, and again.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from tidewind.engines.mariadb import attempt
+from tidewind.engines.mariadb.attempt import Attempt
+from tidewind.engines.mariadb.catalogue import Catalogue
 from tidewind.engines.mariadb.connection import Access
 from tidewind.engines.mariadb.consistency import ROUNDS, TRIES_WITHOUT_LOCK, agree
 from tidewind.engines.mariadb.messages import Answer, Began, Begin, Locate, Located, Request
@@ -77,3 +85,31 @@ async def test_readers_that_never_agree_take_no_lock_where_none_may_be_taken() -
     with pytest.raises(Spoilt, match="could not agree"):
         await agreed(server)
     assert server.begun == 2 * TRIES_WITHOUT_LOCK
+
+
+@pytest.mark.parametrize(
+    ("made", "asked"),
+    [
+        ([timedelta(seconds=-9), timedelta()], 3),  # the clock stands at 0.4, 0.8 and 1.2 s then
+        ([timedelta(seconds=-9)], 2),
+        ([timedelta(seconds=-1), timedelta(hours=1)], 2),  # of the future: any change shows
+        ([None], 2),
+    ],
+)
+async def test_it_begins_when_the_second_is_over_in_which_the_newest_definition_was_made(
+    monkeypatch: pytest.MonkeyPatch, made: list[timedelta | None], asked: int
+) -> None:
+    """Times of creation have steps of a second: a change before the snapshot and its undoing after it must show two."""
+    second = datetime(2026, 11, 27, 7, 0, 0, tzinfo=UTC)
+    clock: list[datetime] = []
+
+    async def server_now(_: object) -> datetime:
+        clock.append(second + timedelta(seconds=0.4) * (1 + len(clock)))
+        return clock[-1]
+
+    monkeypatch.setattr(attempt, "server_now", server_now)
+    monkeypatch.setattr(attempt, "SETTLING_SECONDS", 0.0)
+    listed = [SimpleNamespace(made=None if since is None else second + since) for since in made]
+    begun = cast(Attempt, SimpleNamespace(_control=None))
+    await Attempt._settle(begun, cast(Catalogue, SimpleNamespace(listed=listed)))
+    assert len(clock) == asked
