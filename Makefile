@@ -8,6 +8,9 @@ WORKERS ?= 2
 ARGS ?=
 ENGINE ?=
 
+# Each worker, and each service that a test starts, would compile every module anew: seconds of CPU per process.
+unexport PYTHONDONTWRITEBYTECODE
+
 WITHOUT_NETWORK := tests/unit tests/contract tests/property tests/golden
 WITH_SERVERS := tests/integration tests/faults tests/compat tests/acceptance
 PYTEST := $(BIN)/pytest -q -n $(WORKERS) --dist worksteal

@@ -5,6 +5,7 @@ from setuptools import Extension, setup
 
 OPTIONAL = (
     "tidewind/engines/mariadb/_rows.c",
+    "tidewind/engines/mariadb/_params.c",
     "tidewind/engines/mariadb/log/_walk.c",
     "tidewind/engines/mariadb/replay/_count.c",
 )

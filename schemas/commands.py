@@ -4,6 +4,7 @@ Commands on `commands.v1` reach the scheduler, which answers those it can and ro
 backup to `backups.v1`. Commands on `restores.v1` destroy data and are guarded by an access list of their own.
 """
 
+import json
 import re
 from typing import Annotated, Literal, Self
 
@@ -16,15 +17,23 @@ RETENTION_DAYS_MIN = 7
 RETENTION_DAYS_MAX = 90
 
 
+def _shown(value: object) -> str:
+    """What was sent, as it stood in the message; cut short."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
 def _check_backup_time(value: object) -> object:
     if not isinstance(value, str) or not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
-        raise ValueError('must be a local time of day as "HH:MM" from "00:00" to "23:59", or null for 02:00')
+        wanted = 'must be a local time of day as "HH:MM" from "00:00" to "23:59", or null for 02:00'
+        raise ValueError(f"{wanted}; {_shown(value)} is none")
     return value
 
 
 def _check_retention_days(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"must be a whole number of days from {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX}")  # noqa: TRY004
+        wanted = f"must be a whole number of days from {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX}"
+        raise ValueError(f"{wanted}; {_shown(value)} is none")  # noqa: TRY004
     if not RETENTION_DAYS_MIN <= value <= RETENTION_DAYS_MAX:
         raise ValueError(f"must be from {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days; {value} is outside")
     return value

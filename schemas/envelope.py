@@ -49,13 +49,22 @@ class Poison(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a consumed record lay, and its timestamp: milliseconds, by the broker's or the client's clock."""
+    """Where a consumed record lay, and its timestamp: milliseconds, by the broker's or the client's clock.
+
+    `first_ms`: the timestamp it had where it lay before it was sent to its right partition, None if it never was.
+    """
 
     topic: str
     partition: int
     offset: int
     timestamp_ms: int
     broker_time: bool
+    first_ms: int | None = None
+
+    @property
+    def arrived_ms(self) -> int:
+        """When the record first came, however often it was stamped since. A forged `first_ms` only makes it older."""
+        return self.timestamp_ms if self.first_ms is None else min(self.timestamp_ms, self.first_ms)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,12 +54,17 @@ class SlotStatus(Status):
 
 
 class BackupStatus(Status):
-    """Written by the snapshotter. `deleted` and `expired` stay for 7 days, then a tombstone follows."""
+    """Written by the snapshotter. `deleted` and `expired` stay for 7 days, then a tombstone follows.
+
+    `pending` with a `problem`: that attempt failed and the next begins at `next_try_at`. The state `damaged`: the
+    backup's record in the store cannot be read, so nothing more is known of it than `problem` says; its `cause` is then
+    `unknown`. The field `damaged` tells of its data: a verification found bytes changed.
+    """
 
     backup_id: BackupId
-    cause: BackupCause
+    cause: BackupCause | Literal["unknown"]
     slot_date: str | None = None
-    state: Literal["pending", "running", "completed", "failed", "deleting", "deleted", "expired"]
+    state: Literal["pending", "running", "completed", "failed", "deleting", "deleted", "expired", "damaged"]
     listed: bool = True
     attempt: int = 0
     started_at: Instant | None = None
@@ -75,6 +80,7 @@ class BackupStatus(Status):
     damaged: bool = False
     suspect: tuple[str, ...] = ()
     problem: Problem | None = None
+    next_try_at: Instant | None = None
 
 
 class AvailabilityStatus(Status):

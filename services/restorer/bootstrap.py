@@ -12,13 +12,11 @@ from services.restorer.handlers.tools import RestoreTools
 from services.restorer.handlers.undo import UndoRestore
 from services.restorer.handlers.undone import UndoneRestores
 from services.restorer.settings import RestorerSettings
-from tidewind.assembly import Platform, open_platform, serve_health
-from tidewind.bus.consumer import Consumer, ConsumerRules
+from tidewind.assembly import Platform, command_consumer, open_platform, serve_health
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
 from tidewind.ports.restore import Mint
 from tidewind.runtime.clock import SystemRandomness
 from tidewind.runtime.log_archive import LogArchive
-from tidewind.runtime.metrics import follow_consumer
 from tidewind.runtime.service import JobService
 from tidewind.runtime.workers import prepare_workers
 from tidewind.store.keyring import MINTED_ACCOUNTS
@@ -80,15 +78,7 @@ async def _assemble(platform: Platform) -> None:
         settings=settings,
     )
     service.offer((RequestRestore(tools), UndoRestore(tools), CancelRestore(tools)))
-    consumer = Consumer(
-        platform.connection,
-        platform.publisher,
-        ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}"),
-        {RESTORES: service.handle},
-        clock=platform.clock,
-        on_assigned=service.assigned,
-        on_poison=service.refuse_poison,
-    )
+    consumer = command_consumer(platform, service, RESTORES, group=NAME)
     availability = AvailabilityKeeper(
         tools, publisher=platform.publisher, composer=service.composer, view=platform.view, owns=service.owns
     )
@@ -100,7 +90,6 @@ async def _assemble(platform: Platform) -> None:
         owns=service.owns,
     )
     expiry = Expiry(tools, publisher=platform.publisher, composer=service.composer, owns=service.owns)
-    follow_consumer(NAME, consumer)
     platform.host.add("consumer", consumer.run)
     platform.host.add("takeover", service.take_over)
     platform.host.add("late statuses", service.late_statuses.run)

@@ -21,13 +21,12 @@ from services.scheduler.handlers.ticks import Keepers, TickHandler, TickRules
 from services.scheduler.rules.emission import forged
 from services.scheduler.rules.overdue import Limits
 from services.scheduler.settings import SchedulerSettings
-from tidewind.assembly import Platform, open_platform, serve_health
-from tidewind.bus.consumer import Consumer, ConsumerRules
+from tidewind.assembly import Platform, command_consumer, open_platform, serve_health
 from tidewind.domain import ids
 from tidewind.domain.regions import extend_regions, shipped_regions
 from tidewind.ports.bus import BusError, RecordHandler
 from tidewind.runtime.log_archive import LogArchive
-from tidewind.runtime.metrics import STREAM_RESTARTS, follow_consumer
+from tidewind.runtime.metrics import STREAM_RESTARTS
 from tidewind.runtime.service import JobService
 from tidewind.runtime.settings import RegionSettings
 
@@ -66,16 +65,7 @@ async def _assemble(platform: Platform, settings: SchedulerSettings) -> TickAppl
         Work(tick=ticks.handle, send_tick=send_tick, assigned=ticks.assigned),
         platform.clock,
     )
-    consumer = Consumer(
-        platform.connection,
-        platform.publisher,
-        ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}-commands"),
-        {COMMANDS: _handler(service)},
-        clock=platform.clock,
-        on_assigned=service.assigned,
-        on_poison=service.refuse_poison,
-    )
-    follow_consumer(NAME, consumer)
+    consumer = command_consumer(platform, service, COMMANDS, group=f"{NAME}-commands", handle=_handler(service))
     platform.host.add("consumer", consumer.run)
     platform.host.add("stream application", app.run)
     platform.host.add("takeover", service.take_over)
@@ -122,7 +112,7 @@ def _tick_handler(service: JobService, days: SlotDays, platform: Platform, setti
     return TickHandler(
         TickRules(removal_every_s=settings.retention_every_min * 60),
         Keepers(
-            slots=SlotKeeper(rules, days, survey, speaker),
+            slots=SlotKeeper(rules, days, survey, speaker, platform.view),
             bases=BaseKeeper(service.ledger, service.catalogue, survey, speaker),
             removals=RemovalKeeper(
                 service.ledger,

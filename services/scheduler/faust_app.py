@@ -20,6 +20,7 @@ import contextlib
 import json
 import math
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -252,6 +253,13 @@ class TickApplication:
             log.exception("a tick failed", action="tick-failed", partition=partition)
         finally:
             self._idle_since = self._clock.monotonic()
+
+
+def without_cancellations(failure: threading.ExceptHookArgs) -> None:
+    """For `threading.excepthook`: Faust's thread dies of the cancellations by which it stops a client without a broker,
+    and a stop is no reason for a traceback."""
+    if failure.exc_type is not asyncio.CancelledError:
+        threading.__excepthook__(failure)
 
 
 def asks_for_fresh_look(value: bytes | None) -> bool:

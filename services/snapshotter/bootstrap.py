@@ -8,11 +8,9 @@ from services.snapshotter.handlers.statuses import StatusKeeper
 from services.snapshotter.handlers.sweep import Sweeper
 from services.snapshotter.handlers.verify import VerifyBackup
 from services.snapshotter.settings import SnapshotterSettings
-from tidewind.assembly import Platform, open_platform, serve_health
-from tidewind.bus.consumer import Consumer, ConsumerRules
+from tidewind.assembly import Platform, command_consumer, open_platform, serve_health
 from tidewind.domain.regions import extend_regions, shipped_regions
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
-from tidewind.runtime.metrics import follow_consumer
 from tidewind.runtime.service import JobService
 from tidewind.runtime.settings import RegionSettings
 
@@ -72,16 +70,7 @@ async def _assemble(platform: Platform) -> None:
         owns=service.owns,
         every_s=settings.statuses_every_s,
     )
-    consumer = Consumer(
-        platform.connection,
-        platform.publisher,
-        ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}"),
-        {BACKUPS: service.handle},
-        clock=platform.clock,
-        on_assigned=service.assigned,
-        on_poison=service.refuse_poison,
-    )
-    follow_consumer(NAME, consumer)
+    consumer = command_consumer(platform, service, BACKUPS, group=NAME)
     platform.host.add("consumer", consumer.run)
     platform.host.add("takeover", service.take_over)
     platform.host.add("late statuses", service.late_statuses.run)

@@ -82,6 +82,14 @@ class ServiceProcess:
             await self.kill()
             raise AssertionError(f"{self.name} did not stop within {deadline_s} s:\n{self.tail()}") from None
 
+    async def ended(self, deadline_s: float) -> int:
+        """The exit code of a process that ends by itself; AssertionError with the log's end if it does not."""
+        assert self._process is not None
+        try:
+            return await asyncio.to_thread(self._process.wait, deadline_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} runs on:\n{self.tail()}") from None
+
     async def kill(self) -> None:
         self.signal(signal.SIGKILL)
         if self._process is not None:
@@ -151,6 +159,14 @@ class Deployment:
             await process.ready()
         return started
 
+    async def refused_start(self, name: str, *, deadline_s: float = 60) -> tuple[int, str]:
+        """Exit code and last words of a service that cannot start."""
+        process = ServiceProcess(name, self.environment, self.directory / f"{name}-refused.log")
+        process.start()
+        self.processes.append(process)
+        code = await process.ended(deadline_s)
+        return code, process.tail(3)
+
     async def close(self) -> None:
         for process in self.processes:
             await process.kill()
@@ -160,5 +176,9 @@ class Deployment:
 
     async def make_topics(self) -> None:
         """What `tidewind topics apply` does."""
-        settings = BusSettings(bootstrap=self.bootstrap, prefix=self.prefix, replication_factor=1)
-        await TopicAdmin(Connection(settings, resolve)).apply()
+        named = {
+            name.removeprefix("TIDEWIND_KAFKA_").lower(): value
+            for name, value in self.environment.items()
+            if name.startswith("TIDEWIND_KAFKA_")
+        }
+        await TopicAdmin(Connection(BusSettings.model_validate(named), resolve)).apply()

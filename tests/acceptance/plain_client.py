@@ -15,17 +15,18 @@ Record = dict[str, Any]
 class PlainClient:
     """Publishes commands and remembers everything it reads on replies, events, status and progress."""
 
-    def __init__(self, bootstrap: str, prefix: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, bootstrap: str, prefix: str, **security: Any) -> None:
+        """`security` are aiokafka's own arguments for TLS and SASL."""
+        self._connection = {"bootstrap_servers": bootstrap, **security}
         self._prefix = prefix
         self.seen: dict[str, list[Record]] = {name: [] for name in ("replies", "events", "status", "progress")}
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> "PlainClient":
-        self._producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all")
+        self._producer = AIOKafkaProducer(**self._connection, acks="all")
         await self._producer.start()
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, auto_offset_reset="earliest", isolation_level="read_committed"
+            **self._connection, auto_offset_reset="earliest", isolation_level="read_committed"
         )
         await self._consumer.start()
         names = [f"{self._prefix}{kind}.v1" for kind in self.seen]

@@ -1,15 +1,20 @@
 """All topics lost: what the services say afterwards, from the store alone, is what they said before."""
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import CLUSTER, ProtectedShop
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.plain_client import PlainClient
+from tests.acceptance.protected import CLUSTER, ProtectedShop
 from tests.servers.kafka_server import KafkaServer
+from tidewind.bus.admin import TopicAdmin
+from tidewind.bus.connection import Connection
+from tidewind.bus.settings import BusSettings
+from tidewind.runtime.secrets import resolve
 
 KINDS = ("cluster", "setting", "backup", "availability")
 VOLATILE = frozenset({"revision", "at", "next_backup_at"})
@@ -69,8 +74,12 @@ async def test_status_topics_are_rebuilt_from_the_store(
         for name, value in old.environment.items()
         if name.startswith(("TIDEWIND_STORE", "TIDEWIND_KEYRING", "TEST_", "SHOP_"))
     }
+    lost, new = await _home(old), await _home(again)
     try:
         await again.make_topics()
+        with pytest.raises(AssertionError, match=f"ended with 78(?s:.*)TIDEWIND_ADOPT_STORE_FROM={re.escape(lost)}"):
+            await again.start("snapshotter")
+        again.environment["TIDEWIND_ADOPT_STORE_FROM"] = lost
         await again.start()
         async with PlainClient(broker.address, again.prefix) as client:
             for key, data in before.items():
@@ -87,4 +96,12 @@ async def test_status_topics_are_rebuilt_from_the_store(
     finally:
         print(again.logs())
         await again.close()
+        old.environment["TIDEWIND_ADOPT_STORE_FROM"] = new
         await old.start()
+        del old.environment["TIDEWIND_ADOPT_STORE_FROM"]
+
+
+async def _home(deployment: Deployment) -> str:
+    """The Kafka cluster's id and the prefix, as services name the home of a store."""
+    facts = await TopicAdmin(Connection(BusSettings(bootstrap=deployment.bootstrap), resolve)).broker()
+    return f"{facts.cluster_id}/{deployment.prefix}"

@@ -1,53 +1,71 @@
 """The main job through Kafka alone: a client with nothing but JSON protects a real MariaDB, loses it, gets it back."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
 from tests.acceptance import shop
 from tests.acceptance.deployment import Deployment
+from tests.acceptance.ground import Ground, plain, secured
 from tests.acceptance.plain_client import PlainClient
 from tests.oracle import content
-from tidewind.embedded.mariadb import PrivateMariaDB
 
 CLUSTER = "shop-1"
 
 
+@pytest.fixture(params=["plain", "secured"])
+def standing(request: pytest.FixtureRequest, tmp_path: Path) -> AbstractAsyncContextManager[Ground]:
+    """Each kind of installation; what only one of them needs is not started for the other."""
+    if request.param == "plain":
+        return plain(tmp_path, request.getfixturevalue("kafka"))
+    return secured(tmp_path, request.getfixturevalue("secure_kafka"), request.getfixturevalue("certificates"))
+
+
 @pytest.fixture
-async def deployment(kafka: str, tmp_path: Path) -> AsyncIterator[Deployment]:
-    made = Deployment(
-        tmp_path / "tidewind", kafka, extra={"SHOP_LOGIN": f"{shop.SERVICE_USER}:{shop.SERVICE_PASSWORD}"}
-    )
-    await made.make_topics()
-    await made.start()
-    yield made
-    print(made.logs())
-    await made.close()
+async def ground(standing: AbstractAsyncContextManager[Ground], tmp_path: Path) -> AsyncIterator[Ground]:
+    async with standing as made:
+        yield made
+    rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture
+async def deployment(ground: Ground, tmp_path: Path) -> AsyncIterator[Deployment]:
+    login = {"SHOP_LOGIN": f"{shop.SERVICE_USER}:{shop.SERVICE_PASSWORD}"}
+    made = Deployment(tmp_path / "tidewind", ground.bootstrap, extra=login | ground.environment)
+    try:
+        await made.make_topics()
+        await made.start(*ground.services)
+        yield made
+    finally:
+        print(made.logs())
+        await made.close()
 
 
 @pytest.mark.timeout(240)
-async def test_backup_oops_restore_undo(
-    deployment: Deployment, mariadb_factory: Callable[..., Awaitable[PrivateMariaDB]], kafka: str
-) -> None:
-    server = await mariadb_factory(options=("--event-scheduler=ON",))
+async def test_backup_oops_restore_undo(deployment: Deployment, ground: Ground) -> None:
+    server = ground.server
     root = await server.connect()
     await shop.build(root)
     before = await content(root, spared_accounts=[shop.SERVICE_USER])
 
-    async with PlainClient(kafka, deployment.prefix) as client:
-        enrolled = await client.send(
-            "commands",
-            "tidewind.cluster.enroll.v1",
-            {
-                "cluster_id": CLUSTER,
-                "engine": "mariadb",
-                "region": "eu-central-1",
-                "endpoints": [{"host": server.host, "port": server.port}],
-                "credentials": "env:SHOP_LOGIN",
-                "setting": {"backup_time": "02:00", "retention_days": 14},
-            },
-        )
+    async with PlainClient(ground.bootstrap, deployment.prefix, **ground.client) as client:
+        wanted = {
+            "cluster_id": CLUSTER,
+            "engine": "mariadb",
+            "region": "eu-central-1",
+            "endpoints": [{"host": server.host, "port": server.port}],
+            "credentials": "env:SHOP_LOGIN",
+            "setting": {"backup_time": "02:00", "retention_days": 14},
+        }
+        for changes, name, says in ground.refused:
+            answer = await client.reply(await client.send("commands", "tidewind.cluster.enroll.v1", wanted | changes))
+            assert answer["type"] == "tidewind.command.rejected.v1", answer
+            assert answer["problem"]["type"] == f"urn:tidewind:problem:{name}", answer
+            assert says in answer["problem"]["detail"] + answer["problem"]["next_step"], answer
+        enrolled = await client.send("commands", "tidewind.cluster.enroll.v1", wanted | ground.enrolment)
         answer = await client.reply(enrolled)
         assert answer["type"] == "tidewind.command.accepted.v1", answer
         assert answer["answer"]["zone"] == "Europe/Berlin"

@@ -1,15 +1,19 @@
-"""Works on a restore in a process of its own, and dies by SIGKILL where it is told to.
+"""Works on a restore in processes that die by SIGKILL where they are told to: one process for each epoch.
 
-    python -m tests.faults.restore_child FOLDER PORT ROOT_PASSWORD JOB KILL_AT
+    python -m tests.faults.restore_child
 
-KILL_AT is `before:<note>`, `after:<note>`, `in:<seconds>` or `never`. `in` counts from the moment the claim is made.
+Reads lines of JSON, [folder, port, root password, job, kill at], and answers each with [exit code, output]. Kill at is
+`before:<note>`, `after:<note>`, `in:<seconds>` or `never`; `in` counts from the moment the claim is made. Each epoch is
+forked from a process that has imported everything and opened nothing: a new interpreter would import for a second each.
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +65,37 @@ async def main(folder: Path, port: int, password: str, job_id: str, kill_at: str
         print(ending.event)
 
 
+def epoch(line: str, output: int) -> None:
+    """The life of one process; it never returns."""
+    code = 1
+    try:
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        folder, port, password, job_id, kill_at = json.loads(line)
+        asyncio.run(main(Path(folder), port, password, job_id, kill_at))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def serve() -> None:
+    for line in sys.stdin:
+        output, said = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(output)
+            epoch(line, said)
+        os.close(said)
+        with os.fdopen(output, "rb") as reading:
+            text = reading.read().decode()
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps([os.waitstatus_to_exitcode(status), text]), flush=True)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]))
-    os._exit(0)
+    serve()

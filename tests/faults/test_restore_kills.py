@@ -5,8 +5,10 @@ right, and nothing is left on the server: no account, no connection, no object, 
 """
 
 import asyncio
+import json
 import os
 import random
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,17 +16,20 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
-from tests.integration.mariadb.restore_lab import CLUSTER, SERVICE_LOGIN, Lab, lab_on
+from tests.integration.mariadb.restore_data import HOSTILE_SCHEMA, OOPS, SEED, differing, picture_of
+from tests.integration.mariadb.restore_lab import CLUSTER, EVERYTHING, SERVICE_LOGIN, Lab, lab_on, without_mysql
 from tests.integration.mariadb.snapshot_support import client, rows
+from tests.servers import installed
 
 FORWARD = (
     "plan",
     "announced",
     "server",
     "gating",
+    "kept-closing",
     "kept-gate",
     "kept-events",
+    "kept-accounts",
     "gated",
     "kept-definitions",
     "safeguarded",
@@ -39,54 +44,87 @@ FORWARD = (
 )
 BACK = ("returning", "kept-return", "kept-back", "returned", "settled", "finished")
 """A cancel before these is asked for after everything was loaded."""
+NOT_BY_A_SWAP = frozenset({"kept-accounts"})
+CLOSINGS = ("swap", "rows", "statements")
 COMPLETED = "tidewind.restore.completed.v1"
 CANCELLED = "tidewind.restore.cancelled.v1"
 
 
+@pytest.fixture(params=CLOSINGS)
+def closing(request: pytest.FixtureRequest) -> str:
+    """How the server is closed: by its release, or by the rights of the service's account."""
+    return str(request.param)
+
+
 @pytest.fixture
-async def lab(mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
+async def lab(
+    closing: str, mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Lab]:
     monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
-    server = await mariadb_factory()
-    async with lab_on(server, tmp_path / "deployment") as made:
+    server = await mariadb_factory(installation=installed.mariadb("10.5") if closing == "rows" else None)
+    granted = without_mysql("shop", "stock", HOSTILE_SCHEMA, "later") if closing == "statements" else EVERYTHING
+    async with lab_on(server, tmp_path / "deployment", granted=granted) as made:
         await made.enroll()
         yield made
 
 
-async def work_in_child(lab: Lab, folder: Path, job_id: str, kill_at: str) -> tuple[int, str]:
-    """Exit code and output of one epoch."""
-    child = await asyncio.create_subprocess_exec(
+def seed_for(closing: str) -> list[str]:
+    """History of system-versioned tables can be put back from 10.11 on."""
+    return [one for one in SEED if closing != "rows" or "stock.prices" not in one]
+
+
+def notes_for(closing: str) -> list[str]:
+    return [note for note in FORWARD if closing != "swap" or note not in NOT_BY_A_SWAP]
+
+
+async def look(lab: Lab, closing: str) -> dict[str, Any]:
+    """Statements bring back what accounts may do, not the very rows."""
+    if closing == "statements":
+        return vars(await lab.content())
+    return picture_of(lab.server)
+
+
+class Epochs:
+    """Work on a job in one process after the other; see tests.faults.restore_child."""
+
+    def __init__(self, lab: Lab, folder: Path, process: asyncio.subprocess.Process) -> None:
+        self._lab = lab
+        self._folder = folder
+        self._process = process
+
+    async def work(self, job_id: str, kill_at: str) -> tuple[int, str]:
+        """Exit code and output of one epoch."""
+        server = self._lab.server
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        asked = [str(self._folder), server.port, server.password, job_id, kill_at]
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        async with asyncio.timeout(120):
+            code, said = json.loads(await self._process.stdout.readline())
+        return code, said
+
+
+@pytest.fixture
+async def epochs(lab: Lab, tmp_path: Path) -> AsyncIterator[Epochs]:
+    process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "tests.faults.restore_child",
-        str(folder),
-        str(lab.server.port),
-        lab.server.password,
-        job_id,
-        kill_at,
+        *("-W", "ignore", "-m", "tests.faults.restore_child"),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ},
+        limit=1 << 24,
+        start_new_session=True,
     )
-    async with asyncio.timeout(120):
-        said, _ = await child.communicate()
-    return child.returncode or 0, said.decode()
-
-
-def look(lab: Lab) -> dict[str, Any]:
-    connection = client(lab.server)
-    try:
-        return picture(connection)
-    finally:
-        connection.close()
+    yield Epochs(lab, tmp_path, process)
+    os.killpg(process.pid, signal.SIGKILL)  # with an epoch that hangs, should there be one
+    await process.wait()
 
 
 def left_behind(lab: Lab, *, safety: bool) -> list[str]:
-    """What a restore must not leave: its accounts, sets of account tables, trash, prepared transactions, connections."""
+    """What a restore must not leave: its accounts, their rights, sets of account tables, trash, prepared transactions, connections."""
     connection = client(lab.server)
     try:
         found = [str(row) for row in rows(connection, "SELECT User FROM mysql.global_priv WHERE User LIKE 'tw\\_rst%'")]
+        found += [str(row) for row in rows(connection, "SELECT User, Db FROM mysql.db WHERE User LIKE 'tw\\_rst%'")]
         tables = rows(
             connection,
             "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA LIKE 'tidewind%'",
@@ -111,67 +149,67 @@ def left_behind(lab: Lab, *, safety: bool) -> list[str]:
 
 
 @pytest.mark.timeout(900)
-async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, tmp_path: Path) -> None:
-    lab.sql(*SEED)
-    then = look(lab)
+async def test_killed_before_and_after_every_note_it_still_completes(lab: Lab, closing: str, epochs: Epochs) -> None:
+    lab.sql(*seed_for(closing))
+    then = await look(lab, closing)
     backup = await lab.backup()
     lab.sql(*OOPS)
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
-    for note in FORWARD:
+    for note in notes_for(closing):
         for moment in ("before", "after"):
-            code, said = await work_in_child(lab, tmp_path, job.job_id, f"{moment}:{note}")
+            code, said = await epochs.work(job.job_id, f"{moment}:{note}")
             assert code == -9, f"{moment} {note}: {said}"
-    code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
+    code, said = await epochs.work(job.job_id, "never")
     assert code == 0, said
     assert COMPLETED in said
-    assert differing(then, look(lab)) == {}
+    assert differing(then, await look(lab, closing)) == {}
     assert left_behind(lab, safety=True) == []
 
 
 @pytest.mark.timeout(900)
-async def test_killed_on_the_way_back_it_still_returns(lab: Lab, tmp_path: Path) -> None:
-    lab.sql(*SEED)
+async def test_killed_on_the_way_back_it_still_returns(lab: Lab, closing: str, epochs: Epochs) -> None:
+    lab.sql(*seed_for(closing))
     backup = await lab.backup()
     lab.sql(*OOPS)
-    now = look(lab)
+    now = await look(lab, closing)
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
-    code, said = await work_in_child(lab, tmp_path, job.job_id, "after:accounts")
+    code, said = await epochs.work(job.job_id, "after:accounts")
     assert code == -9, said
     await lab.ask_to_cancel(job)
     for note in BACK:
         for moment in ("before", "after"):
-            code, said = await work_in_child(lab, tmp_path, job.job_id, f"{moment}:{note}")
+            code, said = await epochs.work(job.job_id, f"{moment}:{note}")
             assert code == -9, f"{moment} {note}: {said}"
-    code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
+    code, said = await epochs.work(job.job_id, "never")
     assert code == 0, said
     assert CANCELLED in said
-    assert differing(now, look(lab)) == {}
+    assert differing(now, await look(lab, closing)) == {}
     assert left_behind(lab, safety=False) == []
 
 
 @pytest.mark.timeout(900)
-async def test_killed_at_random_moments_it_completes(lab: Lab, tmp_path: Path) -> None:
+async def test_killed_at_random_moments_it_completes(lab: Lab, closing: str, epochs: Epochs) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     chance = random.Random(seed)
     lab.sql(
-        *SEED,
+        *seed_for(closing),
         "CREATE TABLE stock.many (id INT PRIMARY KEY, a INT, b VARCHAR(60), KEY (a), KEY (b)) ENGINE=InnoDB",
         "INSERT INTO stock.many SELECT seq, seq * 7 % 1009, REPEAT(CHAR(65 + seq % 26), 50) FROM seq_1_to_200000",
     )
-    then = look(lab)
+    then = await look(lab, closing)
     backup = await lab.backup()
     lab.sql(*OOPS, "DELETE FROM stock.many WHERE id > 3")
     job = await lab.accept("tidewind.restore.request.v1", mode="snapshot", backup_id=backup)
     ended = False
     for _ in range(8):
-        code, said = await work_in_child(lab, tmp_path, job.job_id, f"in:{chance.uniform(0.2, 9):.3f}")
+        code, said = await epochs.work(job.job_id, f"in:{chance.uniform(0.2, 9):.3f}")
         ended = code == 0
         if ended:
             break
     if not ended:
-        code, said = await work_in_child(lab, tmp_path, job.job_id, "never")
+        code, said = await epochs.work(job.job_id, "never")
     assert code == 0, f"seed {seed}: {said}"
     assert COMPLETED in said, f"seed {seed}: {said}"
-    assert differing(then, look(lab)) == {}, f"seed {seed}"
+    assert differing(then, await look(lab, closing)) == {}, f"seed {seed}"
     assert left_behind(lab, safety=True) == [], f"seed {seed}"
     assert await lab.tools.ledger.terminal(CLUSTER, job.job_id) is not None

@@ -29,21 +29,6 @@ from tidewind.bus.records import Outgoing
 from tidewind.ports.bus import BusError, BusUnavailable
 
 
-@pytest.fixture
-async def link(kafka):
-    made = connection(kafka)
-    await make_topics(made)
-    return made
-
-
-@pytest.fixture
-async def publisher(link):
-    made = KafkaPublisher(link)
-    await made.start()
-    yield made
-    await made.close()
-
-
 def consumer_of(link, publisher, handler, *, group="g", topic=BACKUPS, callbacks=None, **rules):
     return Consumer(
         link, publisher, ConsumerRules(group=group, **rules), {topic: handler}, clock=CLOCK, **(callbacks or {})

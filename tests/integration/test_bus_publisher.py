@@ -12,21 +12,6 @@ from tidewind.bus.publisher import KafkaPublisher
 from tidewind.ports.bus import BusUnavailable, MessageTooLarge
 
 
-@pytest.fixture
-async def link(kafka):
-    made = connection(kafka)
-    await make_topics(made)
-    return made
-
-
-@pytest.fixture
-async def publisher(link):
-    made = KafkaPublisher(link)
-    await made.start()
-    yield made
-    await made.close()
-
-
 def numbers(records, key):
     return [
         int(record.value.split(b'"number":')[1].split(b"}")[0].split(b",")[0])

@@ -3,8 +3,6 @@
 import asyncio
 from dataclasses import replace
 
-import pytest
-
 from schemas.topics import STATUS
 from tests.integration.bus_support import CLOCK, connection, eventually, make_topics, message, running
 from tidewind.bus.publisher import KafkaPublisher
@@ -20,21 +18,6 @@ async def opened(link):
     view = KafkaStatusView(link, CLOCK)
     await view.start()
     return view
-
-
-@pytest.fixture
-async def link(kafka):
-    made = connection(kafka)
-    await make_topics(made)
-    return made
-
-
-@pytest.fixture
-async def publisher(link):
-    made = KafkaPublisher(link)
-    await made.start()
-    yield made
-    await made.close()
 
 
 async def test_a_late_reader_sees_the_present_of_every_key(link, publisher):

@@ -23,13 +23,6 @@ def answer(command: Message, kind: str, **data: object) -> Message:
 
 
 @pytest.fixture
-async def link(kafka):
-    made = connection(kafka)
-    await make_topics(made)
-    return made
-
-
-@pytest.fixture
 async def service(link):
     made = KafkaPublisher(link)
     await made.start()

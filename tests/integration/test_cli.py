@@ -301,7 +301,7 @@ async def test_doctor_finds_a_whole_deployment_well_and_says_what_is_wrong(shop)
     assert "another key than the one of that name" in wrong.out
 
 
-async def test_watch_tells_events_as_they_happen(shop):
+async def test_watch_tells_events_as_they_happen(shop, interruptible):
     watching = await shop.start("watch", "-c", "shop", "-o", "json", "--since", "1 hour ago")
     assert watching.stdout is not None
     try:

@@ -1,6 +1,7 @@
 """Slots, bases and removals on real Kafka: what is due is said under one id, whoever dies meanwhile."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -171,7 +172,9 @@ async def test_the_statuses_of_a_retired_cluster_go_with_its_last_backup(world: 
     await world.until(lambda: world.seen.status("cluster/leaving") is None, what="the end of its status")
 
 
-async def test_two_schedulers_one_killed_say_each_slot_under_one_id(world: Deployment) -> None:
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_two_schedulers_one_struck_say_each_slot_under_one_id(world: Deployment, how: str) -> None:
+    """Killed, or stopped until the other has taken its partitions, and woken."""
     first = await world.scheduler()
     second = await world.scheduler()
     clusters = [f"fleet-{number}" for number in range(30)]
@@ -179,12 +182,21 @@ async def test_two_schedulers_one_killed_say_each_slot_under_one_id(world: Deplo
     for cluster in clusters[:15]:
         await world.enrolled(cluster, setting=world.due(5))
     await world.until(lambda: any(runs(world, cluster) for cluster in clusters[:15]), what="the first slot")
-    await world.kill(first)
+    if how == "killed":
+        await world.kill(first)
+    else:
+        first.pause()
     for cluster in clusters[15:]:
         await world.enrolled(cluster, setting=world.due(5))
     await world.until(
         lambda: all(runs(world, cluster) for cluster in clusters), within_s=60, what="every slot's command"
     )
+    if how == "stopped":
+        first.resume()
+        rejoined = len(world.logged("assigned"))
+        await world.until(lambda: len(world.logged("assigned")) > rejoined, what="the return of the one that woke")
+        await world.enrolled("after", setting=world.due(5))
+        await world.until(lambda: runs(world, "after"), what="a slot after it woke")
     for cluster in clusters:
         assert len({one.id for one in runs(world, cluster)}) == 1
         assert len({(one.data or {})["slot_date"] for one in runs(world, cluster)}) == 1
@@ -258,3 +270,20 @@ async def test_it_goes_on_when_kafka_comes_back(
         sent = await world.command("backup-setting.set", {"cluster_id": "after"})
         await world.reply(sent, within_s=60)
         assert process.running
+
+
+async def test_it_stops_in_time_and_without_a_traceback_while_kafka_is_gone(
+    kafka_factory: Callable[[], Awaitable[KafkaServer]], tmp_path: Path
+) -> None:
+    server = await kafka_factory()
+    async with deployment(server.address, tmp_path) as world:
+        process = await world.scheduler(TIDEWIND_STOP_DEADLINE_S="5")
+        await world.enrolled("shop")
+        await world.until(lambda: world.seen.status("cluster/shop"), within_s=90, what="the scheduler at work")
+        await server.kill()
+        await world.until(lambda: world.logged("tick-unsent"), within_s=90, what="a tick that cannot be sent")
+        world.killed.add(process.name)
+        began = time.monotonic()
+        await process.stop(seconds=90)
+        assert time.monotonic() - began < 90, "it had to be killed"
+        assert "Traceback" not in (tmp_path / "scheduler-1.log").read_text()

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -20,6 +21,8 @@ HISTORIES = 100_000
 SHARES = 4
 TICK = timedelta(microseconds=1)
 TIMELINES = ("main", "tl_A", "tl_B")
+SPAN_HOURS = 3120
+INSTANTS = [NOW - timedelta(hours=ago) for ago in range(-20, SPAN_HOURS - 20)]
 
 
 def history(chance: random.Random) -> list[Backup]:
@@ -32,7 +35,7 @@ def history(chance: random.Random) -> list[Backup]:
         backups.append(
             Backup(
                 backup_id=f"b{number}",
-                at=NOW - timedelta(hours=int(pick() * 3120) - 20),
+                at=INSTANTS[int(pick() * SPAN_HOURS)],
                 timeline=TIMELINES[int(pick() * 3)] if complete else None,
                 complete=complete,
                 good=complete and pick() > 0.15,
@@ -66,51 +69,50 @@ def newest(backups: Iterable[Backup]) -> Backup | None:
     return found
 
 
-def guarded(backup: Backup, backups: Sequence[Backup], rules: RetentionSettings, in_use: frozenset[str]) -> bool:
-    """Whether a backup must stay for a reason other than being a base, said in another way than the rule says it."""
-    if rules.clock_doubt or backup.backup_id in in_use:
-        return True
-    if NOW - backup.at < rules.retention and (backup.listed or not backup.complete):
-        return True
+def spared(backups: Sequence[Backup], rules: RetentionSettings) -> Backup | None:
+    """The one backup that is never removed for its age, said in another way than the rule says it."""
     if rules.retired:
-        return False
-    return backup in (
-        newest(one for one in backups if one.good),
-        newest(one for one in backups if one.complete) if not any(one.good for one in backups) else None,
-    )
+        return None
+    good = newest(one for one in backups if one.good)
+    return newest(one for one in backups if one.complete) if good is None else good
 
 
-def replay(bases: Sequence[Backup], instant: datetime) -> timedelta | None:
+def guarded(backup: Backup, rules: RetentionSettings, *, spare: Backup | None, in_use: frozenset[str]) -> bool:
+    """Whether a backup must stay for a reason other than being a base."""
+    if rules.clock_doubt or backup.backup_id in in_use or backup is spare:
+        return True
+    return NOW - backup.at < rules.retention and (backup.listed or not backup.complete)
+
+
+def replay(bases: Sequence[datetime], instant: datetime) -> timedelta | None:
     """How much log a restore to the instant replays, or None where no base lies before it."""
-    base = newest(one for one in bases if one.at <= instant)
-    return None if base is None else instant - base.at
+    before = [base for base in bases if base <= instant]
+    return instant - max(before) if before else None
 
 
 def check_bases(backups: Sequence[Backup], kept: set[str], reasons: dict[str, str], window: PointInTime) -> None:
     start = NOW - window.window
     for timeline in TIMELINES:
         end = window.timeline_ends.get(timeline, NOW)
-        every = sorted(
-            (one for one in backups if one.good and one.timeline == timeline), key=lambda one: (one.at, one.backup_id)
-        )
+        every = [one for one in backups if one.good and one.timeline == timeline]
         left = [one for one in every if one.backup_id in kept]
-        probes = [start, end, NOW] + [one.at - TICK for one in every] + [one.at for one in every]
-        probes = [instant for instant in probes if start <= instant <= end]
+        times, times_left = [one.at for one in every], [one.at for one in left]
+        probes = [start, end, NOW, *(instant - TICK for instant in times), *times]
         for instant in probes:
-            before, after = replay(every, instant), replay(left, instant)
+            if not start <= instant <= end:
+                continue
+            before, after = replay(times, instant), replay(times_left, instant)
             if before is not None:
                 assert after is not None, f"{timeline} at {instant} lost its base"
                 assert after <= max(before, window.max_replay), f"{timeline} at {instant} needs {after} of log"
         for one in left:
-            later = [other for other in every if other.at > one.at]
-            if (
-                reasons[one.backup_id] != "base"
-                or not later
-                or any(other.at == one.at for other in every if other != one)
-            ):
+            if reasons[one.backup_id] != "base" or times.count(one.at) > 1:
                 continue
-            instant = later[0].at - TICK
-            without = replay([other for other in left if other != one], max(instant, start))
+            later = [instant for instant in times if instant > one.at]
+            if not later:
+                continue
+            instant = min(later) - TICK
+            without = replay([other.at for other in left if other is not one], max(instant, start))
             bare = without is None or without > min(window.max_replay, instant - one.at)
             assert bare, f"{one.backup_id} is kept as a base without need"
             assert end >= start
@@ -126,25 +128,26 @@ def test_random_histories_against_brute_force(share: int) -> None:
         in_use = frozenset(one.backup_id for one in backups if chance.random() < 0.05)
         verdicts = plan_retention(backups, rules, NOW, in_use=in_use)
         assert [one.backup_id for one in verdicts] == [one.backup_id for one in backups]
-        kept = {one.backup_id for one in verdicts if one.keep}
-        reasons = {one.backup_id: one.reason for one in verdicts}
+        spare = spared(backups, rules)
         for backup, verdict in zip(backups, verdicts, strict=True):
-            where = f"seed {seed}, history {number}, {backup} under {rules}"
-            assert verdict.expires_at == backup.at + rules.retention, where
-            if guarded(backup, backups, rules, in_use):
-                assert verdict.keep, where
+            where = partial("seed {}, history {}, {} under {}".format, seed, number, backup, rules)
+            assert verdict.expires_at == backup.at + rules.retention, where()
+            if guarded(backup, rules, spare=spare, in_use=in_use):
+                assert verdict.keep, where()
             elif verdict.keep:
-                assert verdict.reason == "base", where
-                assert rules.point_in_time is not None, where
-                assert not verdict.listed, where
+                assert verdict.reason == "base", where()
+                assert rules.point_in_time is not None, where()
+                assert not verdict.listed, where()
                 based += 1
             else:
-                assert not verdict.listed, where
+                assert not verdict.listed, where()
                 removed += 1
             if verdict.listed:
-                assert backup.listed, where
-                assert backup.complete, where
+                assert backup.listed, where()
+                assert backup.complete, where()
         if rules.point_in_time is not None and not rules.retired:
+            kept = {one.backup_id for one in verdicts if one.keep}
+            reasons = {one.backup_id: one.reason for one in verdicts}
             check_bases(backups, kept, reasons, rules.point_in_time)
     assert removed > 1000, "the histories must hold what can be removed"
     assert based > 300, "and bases that only the window keeps"
@@ -170,9 +173,10 @@ def test_the_window_stays_whole_through_years_of_removals() -> None:
                 left.append(made)
             verdicts = plan_retention(left, rules, now)
             left = [one for one, verdict in zip(left, verdicts, strict=True) if verdict.keep]
+            every_at, left_at = [one.at for one in every], [one.at for one in left]
             for back in (0, 1, 45, 88, 90):
                 instant = now - timedelta(days=back)
-                before, after = replay(every, instant), replay(left, instant)
+                before, after = replay(every_at, instant), replay(left_at, instant)
                 if before is not None:
                     assert after is not None
                     assert after <= max(before, max_replay)

@@ -1,6 +1,10 @@
-"""The Versity S3 gateway on a directory: checks checksums, ignores If-None-Match. Optionally behind TLS."""
+"""The Versity S3 gateway on a directory: checks checksums, ignores If-None-Match. Optionally behind TLS, or with
+accounts that can be taken away."""
 
+import asyncio
 import os
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from tests.servers import installed
@@ -10,9 +14,12 @@ from tidewind.embedded.processes import LOOPBACK, free_port
 
 
 class VersityServer(S3Server):
-    def __init__(self, directory: Path, *, certificates: Certificates | None = None) -> None:
+    """`data` is where the objects lie, below `directory` unless it is named."""
+
+    def __init__(self, directory: Path, *, certificates: Certificates | None = None, data: Path | None = None) -> None:
         port = free_port()
         self._certificates = certificates
+        self._data = data or directory / "data"
         endpoint = S3Endpoint(
             url=f"{'https' if certificates else 'http'}://{LOOPBACK}:{port}",
             access_key="tidewind-test",
@@ -26,8 +33,10 @@ class VersityServer(S3Server):
         return {"ROOT_ACCESS_KEY": self.endpoint.access_key, "ROOT_SECRET_KEY": self.endpoint.secret_key}
 
     def _command(self) -> list[str | Path]:
-        data = self.directory / "data"
+        data = self._data
         data.mkdir(exist_ok=True)
+        accounts = self.directory / "accounts"
+        accounts.mkdir(exist_ok=True)
         tls: list[str | Path] = []
         if self._certificates is not None:
             tls = ["--cert", self._certificates.certificate, "--key", self._certificates.key]
@@ -38,11 +47,28 @@ class VersityServer(S3Server):
             "--region",
             self.endpoint.region,
             "--quiet",
+            "--iam-dir",
+            accounts,
+            "--iam-cache-disable",
             *tls,
             "posix",
             *self._metadata_options(data),
             data,
         ]
+
+    async def add_account(self, name: str, secret: str) -> S3Endpoint:
+        """Make an account that may make buckets; returns the endpoint as it sees it."""
+        await self._administer("create-user", "--access", name, "--secret", secret, "--role", "userplus")
+        return replace(self.endpoint, access_key=name, secret_key=secret)
+
+    async def remove_account(self, name: str) -> None:
+        """From the next request on its key is unknown."""
+        await self._administer("delete-user", "--access", name)
+
+    async def _administer(self, *words: str) -> None:
+        root = ("--access", self.endpoint.access_key, "--secret", self.endpoint.secret_key)
+        command = [installed.versitygw(), "admin", *root, "--endpoint-url", self.endpoint.url, *words]
+        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=20)
 
     def _metadata_options(self, data: Path) -> list[str | Path]:
         """Extended attributes where the file system has them: beside the data it keeps stale checksums."""

@@ -93,6 +93,26 @@ def test_a_misplaced_restore_is_rerouted_while_young_and_handled_in_place_when_o
     assert isinstance(admit(record, partitions=N, now_ms=NOW_MS + 1, max_age_s=900), Message)
 
 
+def test_a_rerouted_restore_keeps_the_age_it_had_where_it_first_lay():
+    arrived = NOW_MS - 800_000
+    sent = admit(raw(message(), topic=RESTORES, partition=WRONG, timestamp_ms=arrived), partitions=N, now_ms=NOW_MS)
+    again = admit(consumed(sent.record, timestamp_ms=NOW_MS), partitions=N, now_ms=NOW_MS)
+    assert again.origin.timestamp_ms == NOW_MS
+    assert again.origin.arrived_ms == arrived
+
+
+@pytest.mark.parametrize("forged", [b"", b"t/0/0/", b"t/0/0/-5", b"t/0/0/9" + b"9" * 400, b"\xff", b"t/0/0/\xc2\xb2"])
+def test_a_forged_origin_of_a_rerouted_record_is_ignored(forged):
+    given = raw(message(), topic=RESTORES, extra=(("rerouted", b"true"), ("rerouted-from", forged)))
+    assert admit(given, partitions=N, now_ms=NOW_MS).origin.arrived_ms == NOW_MS
+
+
+def test_a_rerouted_record_cannot_claim_to_come_from_the_future():
+    later = f"t/0/0/{NOW_MS + 1}".encode()
+    given = raw(message(), topic=RESTORES, extra=(("rerouted", b"true"), ("rerouted-from", later)))
+    assert admit(given, partitions=N, now_ms=NOW_MS).origin.arrived_ms == NOW_MS
+
+
 def test_status_records_are_judged_by_the_cluster_in_their_key_and_ticks_not_at_all():
     state = message(key="job/shop/1")
     assert isinstance(admit(raw(state, topic=STATUS), partitions=N, now_ms=NOW_MS), Message)

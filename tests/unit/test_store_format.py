@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.contract.test_store import MIB, in_pieces, some_bytes
+from tidewind.domain.manifest import Chunk, Column, DatabaseObject, Manifest, Schema, SystemTable, Table
+from tidewind.domain.records import BackupOutcome, Record
 from tidewind.runtime.clock import SystemRandomness
 from tidewind.store.directory import DirectoryStore
 from tidewind.store.keyring import Keyring
@@ -85,3 +87,13 @@ async def test_objects_of_the_first_format_stay_readable_and_are_written_alike(
     assert await store.get(NAME) == CONTENT
     await store.put(NAME, CONTENT)
     assert (await directory.get(NAME)).hex() == FIRST_FORMAT[kind]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [BackupOutcome, Manifest, Chunk, Column, Table, DatabaseObject, Schema, SystemTable],
+    ids=lambda m: m.__name__,
+)
+def test_the_page_names_every_field_that_a_restore_meets(model: type[Record]) -> None:
+    named = set(re.findall(r"`([a-z_0-9]+)`", DOCUMENT.read_text()))
+    assert set(model.model_fields) - named == set()

@@ -5,11 +5,13 @@ Every consumer uses these decisions, also the scheduler's agents, which do not c
 Misplaced records: foreign clients may use another partitioner, so a record can lie in a partition whose owner is not
 the owner of its cluster. It is published once more where it belongs, marked `rerouted`; a record that is already marked
 is handled where it lies, so that none ever circles. A record too old to take effect is not rerouted either: the new
-partition would stamp it with a new time of arrival and make it young again.
+partition would stamp it with a new time of arrival and make it young again. For the same reason a rerouted record
+carries where it came from and when it had come there, and is judged by that time.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.envelope import Message, Origin, Poison, decode
 from schemas.topics import BACKUPS, COMMANDS, RESTORES, Topic
@@ -18,6 +20,7 @@ from tidewind.bus.records import Outgoing, RawRecord
 
 REROUTED = "rerouted"
 REROUTED_FROM = "rerouted-from"
+_CAME_FROM = re.compile(rb"[^/]+/\d{1,10}/\d{1,20}/(\d{1,16})", re.ASCII)
 _COMMAND_TOPICS = frozenset({COMMANDS.name, RESTORES.name, BACKUPS.name})
 
 
@@ -46,7 +49,7 @@ def admit(record: RawRecord, *, partitions: int, now_ms: int, max_age_s: float |
     """Decide about one record. `partitions` is the topic's number of partitions; `now_ms` the wall clock."""
     if record.fault is not None:
         return record.fault
-    message = intake_record(record.key, record.value, record.headers, record.origin)
+    message = intake_record(record.key, record.value, record.headers, _first_seen(record))
     if isinstance(message, Poison):
         return message
     if record.topic.name in _COMMAND_TOPICS:
@@ -59,6 +62,13 @@ def admit(record: RawRecord, *, partitions: int, now_ms: int, max_age_s: float |
         return message
     right = partition_of_bytes(routing_part(record.topic, record.key), partitions)
     return message if right == record.origin.partition else Reroute(_rerouted(record, right), message)
+
+
+def _first_seen(record: RawRecord) -> Origin:
+    """The origin, with the time the record had before it was rerouted where its header tells one."""
+    told = [text for name, text in record.headers if name == REROUTED_FROM]
+    found = _CAME_FROM.fullmatch(told[-1]) if told else None
+    return record.origin if found is None else replace(record.origin, first_ms=int(found[1]))
 
 
 def _keyed_by_cluster(topic: Topic) -> bool:

@@ -32,6 +32,7 @@ SecretResolver = Callable[[str], str]
 
 Client = TypeVar("Client")
 
+_CHECK = "check that the broker runs, and that TIDEWIND_KAFKA_* says how to reach it; then start again"
 _BACKOFF_S = 0.5
 _CLOSE_S = 5.0
 _PROBE_S = 5.0
@@ -110,7 +111,7 @@ class Connection:
                 await end(client)
                 waited = time.monotonic() - began
                 if until is not None and time.monotonic() + _BACKOFF_S >= until:
-                    raise BusUnavailable(await self._explain(error, waited)) from error
+                    raise BusUnavailable(await self._explain(error, waited), _CHECK) from error
                 if waited > warn_after:
                     warn_after *= 2
                     log.warning(await self._explain(error, waited), action="kafka-unavailable")
@@ -133,7 +134,7 @@ class Connection:
             "bootstrap_servers": settings.bootstrap,
             "client_id": settings.client_id,
             "request_timeout_ms": round(settings.request_timeout_s * 1000),
-            "retry_backoff_ms": 200,
+            "retry_backoff_ms": 500,
             "metadata_max_age_ms": 60_000,
             "security_protocol": settings.security_protocol,
         }

@@ -2,9 +2,9 @@
 
 Invariant: an offset is committed only when every record before it is settled (see `worker`). A record that cannot be
 understood goes to the dead letters and stalls nothing; a record whose handler fails is handled again until it succeeds,
-while its partition waits and the others go on. Handlers run outside the poll loop, so however long one takes, this
-member keeps its assignment; long work must nevertheless not be done in a handler, because a rebalance takes the
-partition away from it.
+while the records of its cluster wait and the others go on, in its partition too. Handlers run outside the poll loop, so
+however long one takes, this member keeps its assignment; long work must nevertheless not be done in a handler, because
+a rebalance takes the partition away from it.
 
 A rebalance takes all partitions from all members for a moment (aiokafka has the eager protocol only): records in hand
 get a grace to end, the rest is delivered again to the next owner.

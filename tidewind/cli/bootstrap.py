@@ -22,6 +22,7 @@ from tidewind.cli.examination import (
     look_at_topics,
     store_failed,
 )
+from tidewind.cli.interruption import raised
 from tidewind.cli.order import new_message_id
 from tidewind.cli.ports import Change, Check, Exchange, Feed, Statuses
 from tidewind.cli.session import unknown
@@ -282,4 +283,5 @@ class SystemTools:
                 yield change
 
     def ask(self, question: str) -> str:
-        return input(question)
+        with raised():
+            return input(question)

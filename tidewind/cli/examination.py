@@ -13,7 +13,7 @@ from tidewind.domain.problems import Refused
 from tidewind.domain.records import BackupOutcome, RegistryEntry, Repository, parse
 from tidewind.ports.bus import BusError
 from tidewind.ports.engine import Address, DatabaseError, SnapshotEngine
-from tidewind.ports.store import KeyMissing, ObjectDamaged, ObjectMissing, Store, StoreError
+from tidewind.ports.store import UNREADABLE, KeyMissing, ObjectMissing, Store, StoreError
 from tidewind.runtime.secrets import resolve_login
 
 CLOCK_WARN_S = 5.0
@@ -93,7 +93,7 @@ async def look_at_key(store: Store, inner: Store, keyring: KeyHolder | None, ref
     """The keyring against `repository.json`, then against every backup. `inner` is the store as it lies there."""
     named = f"{keyring.active} ({reference})" if keyring else "encryption is off"
     try:
-        repository = parse(Repository, await inner.get(keys.REPOSITORY))
+        repository = parse(Repository, await inner.get(keys.REPOSITORY), keys.REPOSITORY)
     except ObjectMissing:
         text = f"{named}; the store is still empty and takes this key when the first service starts"
         return [Check(group="key", level="ok", text=text)]
@@ -141,12 +141,12 @@ async def _readable_backups(store: Store) -> tuple[int, int, set[str]]:
     causes: set[str] = set()
     async for found in store.list(keys.OUTCOMES):
         try:
-            outcome = parse(BackupOutcome, await store.get(found.key))
+            outcome = parse(BackupOutcome, await store.get(found.key), found.key)
             if outcome.manifest_key is None:
                 continue
             await _first_bytes(store, outcome.manifest_key)
             readable += 1
-        except (KeyMissing, ObjectDamaged, ObjectMissing) as error:
+        except (*UNREADABLE, ObjectMissing) as error:
             causes.add(error.cause)
         total += 1
     return readable, total, causes

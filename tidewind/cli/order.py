@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from schemas.commands import COMMANDS
 from schemas.envelope import Message
-from schemas.replies import FieldError
 from schemas.topics import COMMANDS as COMMANDS_TOPIC
 from schemas.topics import RESTORES, Topic
 from tidewind.domain import ids
 from tidewind.domain.problems import refused
+from tidewind.domain.wrong_fields import wrong_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,31 +76,7 @@ def _checked(command: str, body: Mapping[str, Any]) -> dict[str, Any]:
     try:
         valid = model.model_validate_json(json.dumps(body))
     except ValidationError as error:
-        errors = tuple(
-            FieldError(field=field, problem=_words(field, detail["type"], detail["msg"]))
-            for detail in error.errors()
-            for field in (".".join(str(part) for part in detail["loc"]) or "command",)
-        )
+        errors = wrong_fields(error, whole="command", most=len(error.errors()))
         raise refused("invalid-command", f"{errors[0].field}: {errors[0].problem}", errors=errors) from None
     plain: dict[str, Any] = valid.model_dump(mode="json", exclude_unset=True)
     return plain
-
-
-_PATTERNS = {
-    "cluster_id": "must be lower-case letters, digits and hyphens, beginning with a letter or digit, at most 63",
-    "backup_id": "must be a backup's id such as bkp_4TZ0A1B2C3; see  tidewind backup list",
-    "restore_id": "must be a restore's id such as rst_8MM0A1B2C3; see  tidewind restore list",
-    "timeline": 'must be "main" or a timeline\'s id such as tl_9XK0A1B2C3',
-    "plan_hash": "must be the hash that the plan showed",
-}
-_REFERENCES = frozenset({"credentials", "restore_credentials", "ca", "certificate", "key"})
-
-
-def _words(field: str, kind: str, text: str) -> str:
-    """The contract's words where they are made for people, else ours."""
-    name = field.rpartition(".")[2]
-    if kind == "string_pattern_mismatch":
-        if name in _REFERENCES:
-            return 'must name where the secret is, never the secret: "env:NAME" or "file:/absolute/path"'
-        return _PATTERNS.get(name, text)
-    return text.removeprefix("Value error, ")

@@ -1,6 +1,5 @@
 """One run of one command: what it is given, and the one place where its errors become words and exit codes."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ import typer
 
 from schemas.replies import Problem
 from tidewind.cli.endings import INTERRUPTED, NOT_FOUND, OK, UNAVAILABLE, Complaint, Stop, code_of
+from tidewind.cli.interruption import run_interruptibly
 from tidewind.cli.ports import Line, Statuses, Tools
 from tidewind.cli.screen import Output, Screen
 from tidewind.cli.views.problem import message_view
@@ -89,7 +89,7 @@ def run(context: typer.Context, output: Output, work: Work) -> None:
     """Run a command to its exit code. Raises typer.Exit."""
     screen = Screen.of_process(output)
     try:
-        code = asyncio.run(work(Session(screen, context.obj()))) or OK
+        code = run_interruptibly(work(Session(screen, context.obj()))) or OK
     except BaseException as error:
         code = ending(screen, error)
     raise typer.Exit(code)

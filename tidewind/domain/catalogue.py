@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from schemas.replies import Problem
 from tidewind.domain.records import BackupOutcome, Tombstone, Verification
 
 
@@ -27,6 +28,27 @@ class CatalogueEntry:
     @property
     def damaged(self) -> bool:
         return self.verification is not None and bool(self.verification.damaged)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadableBackup:
+    """A backup whose outcome, or deletion mark, is there and cannot be read: damaged, of a key that the keyring does
+    not hold, or of a later release. It may be whole; so only a command removes it."""
+
+    cluster_id: str
+    backup_id: str
+    problem: Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """All backups of a cluster that have an outcome, in no order."""
+
+    backups: list[CatalogueEntry]
+    unreadable: list[UnreadableBackup]
+
+    def unreadable_one(self, backup_id: str) -> UnreadableBackup | None:
+        return next((one for one in self.unreadable if one.backup_id == backup_id), None)
 
 
 def newest_first(entries: Iterable[CatalogueEntry]) -> list[CatalogueEntry]:

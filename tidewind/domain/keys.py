@@ -1,6 +1,7 @@
 """The layout of the store. Every key is built here, from ids that Tidewind minted or checked."""
 
 REPOSITORY = "repository.json"
+HOMES = "homes/"
 REGISTRY = "registry/"
 JOBS = "jobs/"
 JOBS_OPEN = "jobs-open/"
@@ -15,6 +16,10 @@ PROBES = "probes/"
 HISTORIES = "histories/"
 HISTORIES_BEGUN = "histories-begun/"
 CAPTURE_SESSIONS = "capture-sessions/"
+
+
+def home(number: int) -> str:
+    return f"{HOMES}{number:08d}.json"
 
 
 def registry(cluster: str, revision: int) -> str:

@@ -23,6 +23,7 @@ from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.gtids import GtidList
 from tidewind.domain.histories import Reach, in_order
 from tidewind.domain.records import Timeline
+from tidewind.domain.timelines import in_order as in_lived_order
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -128,7 +129,7 @@ def microseconds(moment: datetime) -> int:
 def pieces(lived: Lived) -> tuple[Piece, ...]:
     """All pieces, oldest first. Timelines whose log nobody captured have none."""
     found: list[Piece] = []
-    ordered = sorted(lived.timelines, key=lambda one: (one.started_at, one.timeline))
+    ordered = in_lived_order(lived.timelines)
     for index, timeline in enumerate(ordered):
         following = ordered[index + 1] if index + 1 < len(ordered) else None
         found += _pieces_of(timeline, following, lived.reaches)

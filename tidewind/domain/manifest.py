@@ -87,7 +87,11 @@ class SystemTable(Record):
 
 
 class Manifest(Record):
-    """All of one snapshot. Objects stand in the order in which they can be created."""
+    """All of one snapshot. Objects stand in the order in which they can be created.
+
+    `open_xa_position`: the position before the oldest PREPARE of `prepared_xa`, from which the log must be kept to
+    replay what these bring when they are committed; None if there are none, or their PREPARE is in no log kept.
+    """
 
     format: int = MANIFEST_FORMAT
     cluster_id: ClusterId
@@ -108,6 +112,7 @@ class Manifest(Record):
     variables: dict[str, str | None]
     variable_defaults: dict[str, str | None] = {}
     prepared_xa: tuple[str, ...] = ()
+    open_xa_position: str | None = None
     chunks: tuple[Chunk, ...]
     unsupported: tuple[str, ...] = ()
     settings: dict[str, str] = {}

@@ -30,7 +30,12 @@ _KINDS = (
     Kind("cluster-exists", "The cluster id is taken", "Choose another id; ids are never used again", exit_code=65),
     Kind("cluster-retired", "The cluster is retired", "Enrol it under a new id to protect it again", exit_code=65),
     Kind("unknown-region", "No such region", "Name a known region, or add it with TIDEWIND_REGIONS", exit_code=64),
-    Kind("unsupported-engine", "This engine is not supported yet", "See the support matrix", exit_code=69),
+    Kind(
+        "unsupported-engine",
+        "This engine is not supported yet",
+        "docs/guarantees.md says what is supported",
+        exit_code=69,
+    ),
     Kind(
         "manual-backup-unsupported",
         "Manual backups are not offered",
@@ -132,7 +137,7 @@ _KINDS = (
         "Send it again if it is still wanted",
         exit_code=75,
     ),
-    Kind("unknown-restore", "No such restore", "List the restores: tidewind restore status", exit_code=66),
+    Kind("unknown-restore", "No such restore", "List the restores: tidewind restore list", exit_code=66),
     Kind(
         "restore-too-late",
         "The restore has passed its point of no return",
@@ -173,6 +178,12 @@ _KINDS = (
         exit_code=69,
     ),
     Kind("store-refused", "The store refused the request", "Check credentials and rights on the bucket", exit_code=77),
+    Kind(
+        "store-newer-format",
+        "An object in the store was written by a newer Tidewind",
+        "Upgrade Tidewind here, as where it was written",
+        exit_code=69,
+    ),
     Kind("store-full", "The store is full", "Free space or raise the quota", exit_code=74),
     Kind("store-foreign", "The store belongs to another deployment", "Use a bucket or prefix of its own", exit_code=78),
     Kind(

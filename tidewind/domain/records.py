@@ -2,11 +2,12 @@
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from schemas.base import BackupId, ClusterId, JobId, RestoreId, TimelineId
 from schemas.commands import BackupCause, BackupSetting, ChangeFeed, DatabaseTls, Endpoint, Engine, Replicas
 from schemas.replies import Problem
+from tidewind.ports.store import FormatNewer, ObjectDamaged
 
 RECORD_FORMAT = 1
 
@@ -33,6 +34,21 @@ class Repository(Record):
     created_at: AwareDatetime
     key_id: str | None
     key_check: str | None
+
+
+class Home(Record):
+    """The Kafka whose services work on this store: its cluster id and the prefix of the topics. The highest number is
+    in force."""
+
+    number: int
+    kafka_cluster: str
+    prefix: str
+    since: AwareDatetime
+
+    @property
+    def name(self) -> str:
+        """As TIDEWIND_ADOPT_STORE_FROM takes it."""
+        return f"{self.kafka_cluster}/{self.prefix}"
 
 
 class RegistryEntry(Record):
@@ -210,7 +226,11 @@ class Timeline(Record):
     restore itself and belongs to none. `parent` is the timeline of the point restored, which need not be the one that
     was being lived: that one ended at G, at `ended_at`. Both times are the database's clock. The point restored is a
     backup as it is (`cut_backup`, without `cut_history`), or `cut` in `cut_history` of the parent; `cut_at` is its
-    instant."""
+    instant.
+
+    `operation`: the number under which the restore that opened it held the cluster's operation lock. Numbers only rise,
+    so it tells which timeline came later, whatever clocks said. None for the root, and from releases without it.
+    """
 
     cluster_id: ClusterId
     timeline: TimelineId
@@ -227,8 +247,33 @@ class Timeline(Record):
     ended_at: AwareDatetime | None = None
     restore_id: RestoreId | None = None
     job_id: JobId | None = None
+    operation: int | None = None
 
 
-def parse(model: type[RecordType], data: bytes) -> RecordType:
-    """Read a record; pydantic.ValidationError if it is not one."""
-    return model.model_validate_json(data)
+class _Format(BaseModel):
+    format: int
+
+
+def parse(model: type[RecordType], data: bytes, key: str = "") -> RecordType:
+    """Read a record. `key` names the object in errors. Raises FormatNewer for one of a later release, whatever else is
+    in it, and ObjectDamaged if it is no such record."""
+    known: int = model.model_fields["format"].default
+    claimed = _claimed_format(data)
+    if claimed is not None and claimed > known:
+        cause = f"it has format {claimed}; this release reads {model.__name__} up to {known}"
+        raise FormatNewer("read", key, cause, "upgrade Tidewind here, as where it was written")
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "text"
+        cause = f"it is not a {model.__name__}: {error.error_count()} fields are wrong, first {where}: {first['msg']}"
+        raise ObjectDamaged("read", key, cause) from None
+
+
+def _claimed_format(data: bytes) -> int | None:
+    """The format a document says it has, whatever else is in it."""
+    try:
+        return _Format.model_validate_json(data).format
+    except ValidationError:
+        return None

@@ -74,7 +74,7 @@ def local_instant(day: date, clock_time: str | None, zone: str) -> datetime:
     place = ZoneInfo(zone)
     wanted = datetime.combine(day, time.fromisoformat(clock_time or DEFAULT_BACKUP_TIME), place)
     instant = wanted.astimezone(UTC)
-    if instant.astimezone(place).replace(tzinfo=None) == wanted.replace(tzinfo=None):
+    if instant.astimezone(place) == wanted:  # of two times in one zone Python compares what the clocks show
         return instant
     # In a gap the first reading uses the offset before the change, the second the one after it, so the change lies
     # between the two instants they give.
@@ -177,7 +177,7 @@ def _next_day(first_day: date, settled_through: date | None) -> date:
 
 def _due_days(revisions: Sequence[Revision], day: date, now: datetime) -> Iterator[Due]:
     """Due times never fall from one day to the next, so the first that lies ahead ends the search."""
-    last = max(local_date(now, revision.zone) for revision in revisions)
+    last = max(local_date(now, zone) for zone in {revision.zone for revision in revisions})
     while day <= last:
         due = due_of(day, revisions)
         if due.at > now:

@@ -3,6 +3,10 @@
 A timeline begins with a document (`tidewind.domain.records.Timeline`) that is put once. The root needs none until the
 first snapshot puts it. What lies in the log between a timeline's `parent_end` and its `start` is the restore itself and
 belongs to no timeline; without that, replaying across an earlier restore is silently wrong though the log has no hole.
+
+Which timeline came later is told by the operation lock, of which restores of one cluster hold one number after another.
+`started_at` is the clock of whichever machine opened it: it only orders documents of one number, which are those that a
+release wrote before it kept numbers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,6 +32,7 @@ def opened(
     history: str | None = None,
     start: str | None,
     started_at: datetime,
+    operation: int | None = None,
 ) -> Timeline:
     """The timeline a restore opens. `parent` is the timeline of the point that was restored."""
     return Timeline(
@@ -46,13 +51,33 @@ def opened(
         started_at=started_at,
         restore_id=restore_id,
         job_id=job_id,
+        operation=operation,
     )
+
+
+def in_order(timelines: Iterable[Timeline]) -> list[Timeline]:
+    """As they were lived, the first one first."""
+    return sorted(timelines, key=_order)
+
+
+def newest(timelines: Iterable[Timeline]) -> Timeline | None:
+    """The timeline that began last; None if there is none yet."""
+    return max(timelines, key=_order, default=None)
 
 
 def present(timelines: Iterable[Timeline]) -> str:
     """The timeline being lived now: the one that began last."""
-    newest = max(timelines, key=lambda one: (one.started_at, one.timeline), default=None)
-    return newest.timeline if newest else ROOT_TIMELINE
+    found = newest(timelines)
+    return found.timeline if found else ROOT_TIMELINE
+
+
+def lived_before(timelines: Iterable[Timeline], own: Timeline) -> str:
+    """The timeline that was being lived when the restore that opened `own` began."""
+    return present(one for one in timelines if _order(one) < _order(own))
+
+
+def _order(one: Timeline) -> tuple[int, datetime, str]:
+    return (one.operation or 0, one.started_at, one.timeline)
 
 
 def by_id(timelines: Iterable[Timeline], wanted: str) -> Timeline | None:

@@ -12,6 +12,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -172,7 +173,12 @@ class PrivateMariaDB:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def connect(
-        self, *, user: str | None = None, password: str | None = None, database: str | None = None
+        self,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        database: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> aiomysql.Connection:
         """A new autocommit connection over TCP, as `root` unless told otherwise. The caller closes it."""
         return await aiomysql.connect(
@@ -185,6 +191,7 @@ class PrivateMariaDB:
             connect_timeout=10,
             charset="utf8mb4",
             local_infile=True,
+            ssl=tls,
         )
 
     @property

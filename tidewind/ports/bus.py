@@ -9,7 +9,11 @@ from schemas.topics import Topic
 
 
 class BusError(Exception):
-    """A message could not be published."""
+    """A message could not be published. `hint` says what to do, where the text itself does not."""
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
 
 
 class BusUnavailable(BusError):

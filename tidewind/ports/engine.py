@@ -112,6 +112,7 @@ class SnapshotContent:
     settings: Mapping[str, str]
     writer_stall_ms: float | None
     unsupported: tuple[str, ...] = ()
+    open_xa_position: str | None = None
 
 
 class SnapshotEngine(Protocol):

@@ -21,7 +21,16 @@ from typing import Any, Literal, Protocol
 
 from tidewind.domain.lived import Leg
 from tidewind.domain.manifest import Manifest
-from tidewind.ports.engine import Address, DatabaseError, Login, Report, RestoreScope, StoreFactory, TargetState
+from tidewind.ports.engine import (
+    Address,
+    DatabaseError,
+    Finding,
+    Login,
+    Report,
+    RestoreScope,
+    StoreFactory,
+    TargetState,
+)
 
 
 class Memory(Protocol):
@@ -69,6 +78,17 @@ class PointSource(SnapshotSource):
 
 
 Source = SnapshotSource | PointSource | SafeguardSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceState:
+    """What a source means for a server. `account_prints` are fingerprints of the source's accounts by name, as
+    `TargetState.account_prints` gives the present ones, None where they are not known. `closing` says in words how the
+    server would be closed to its users."""
+
+    account_prints: Mapping[str, str] | None
+    findings: tuple[Finding, ...]
+    closing: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +198,17 @@ class RestoreEngine(Protocol):
     async def survey(self, address: Address, login: Login) -> TargetState:
         """Look at what stands in the cluster now."""
 
-    async def accounts(self, source: Source) -> Mapping[str, str] | None:
-        """Fingerprints of the source's accounts by name, as `TargetState.account_prints` gives the present ones.
-        None where they cannot be told without the database."""
+    async def examine(
+        self,
+        address: Address,
+        login: Login,
+        source: Source,
+        *,
+        keep_accounts: tuple[str, ...],
+        replicas: Literal["none", "attached"],
+    ) -> SourceState:
+        """Look at what restoring this source on this server would meet, beside what `survey` finds. Arguments as for
+        `session`. Raises DatabaseError, StoreError."""
 
     def session(
         self,

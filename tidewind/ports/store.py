@@ -70,6 +70,15 @@ class KeyMissing(StoreError):
     """The object is encrypted under a key the keyring does not hold."""
 
 
+class FormatNewer(StoreRefused):
+    """The object has a format of a later release: that release reads it, this one must leave it alone."""
+
+
+UNREADABLE = (ObjectDamaged, KeyMissing, FormatNewer)
+"""What stands in the way of reading one object and says nothing of the others: whoever works for several clusters goes
+on with the next."""
+
+
 class StoreForeign(StoreRefused):
     """The store belongs to another deployment, or was set up otherwise than this one is configured."""
 

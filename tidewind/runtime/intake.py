@@ -20,15 +20,16 @@ from schemas import topics
 from schemas.base import Command
 from schemas.commands import COMMANDS
 from schemas.envelope import Message, Poison
-from schemas.replies import FieldError, Problem
+from schemas.replies import Problem
 from tidewind.domain import ids
 from tidewind.domain.problems import Refused, problem
 from tidewind.domain.records import Accepted
+from tidewind.domain.wrong_fields import wrong_fields
 from tidewind.ports.bus import BusUnavailable, Publisher
 from tidewind.ports.clock import Clock
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Accept, Incoming, JobKind, Reject, Route
-from tidewind.ports.store import StoreError, StoreUnavailable
+from tidewind.ports.store import UNREADABLE, StoreError, StoreUnavailable
 from tidewind.runtime import metrics
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.outbox import Composer
@@ -44,8 +45,8 @@ CommandType = TypeVar("CommandType", bound=Command)
 
 @dataclass(frozen=True, kw_only=True)
 class IntakeRules:
-    """`max_age_s`: a command older than this when it arrives is rejected (restores); None: any age is taken.
-    `for_others`: commands of the topic that another service answers."""
+    """`max_age_s`: a command older than this when it is taken in, counted from its first arrival on the topic, is
+    rejected (restores); None: any age is taken. `for_others`: commands of the topic that another service answers."""
 
     service: str
     max_age_s: float | None = None
@@ -83,13 +84,19 @@ class Intake:
         kind = self._kinds.get(message.type)
         if kind is None:
             await self._refuse_unknown(message)
-        else:
+            return
+        try:
             await self._handle_known(message, kind)
+        except UNREADABLE as error:
+            # Trying again would end the same way for ever, and the clusters that share the partition would wait.
+            log.warning("a command's records cannot be read", action="intake-unreadable", error=str(error))
+            await self._reject_unrecorded(message.id, _named_cluster(message), message.type, store_problem(error))
+            raise Poison("record-unreadable", str(error), message.id) from error
 
     async def refuse_poison(self, poison: Poison, key: str) -> None:
         """Answer the sender of a record that could not be understood but whose id could be read."""
         if poison.message_id is not None:
-            why = problem("invalid-command", poison.detail)
+            why = problem("invalid-command", poison.detail, next_step="Correct the message and send it again")
             await self._reject_unrecorded(poison.message_id, key, None, why)
 
     async def _handle_known(self, message: Message, kind: JobKind) -> None:
@@ -184,7 +191,7 @@ class Intake:
         limit = self._rules.max_age_s
         if limit is None or message.origin is None:
             return None
-        age = self._clock.now().timestamp() - message.origin.timestamp_ms / 1000
+        age = self._clock.now().timestamp() - message.origin.arrived_ms / 1000
         if age <= limit:
             return None
         detail = f"The command lay on the topic for {age:.0f} s; above {limit:.0f} s it is no longer carried out"
@@ -218,8 +225,7 @@ def read_command(message: Message) -> Command:
     try:
         return model.model_validate_json(json.dumps(message.data))
     except ValidationError as error:
-        first = error.errors()[:_MOST_FIELD_ERRORS]
-        errors = tuple(_field_error(detail["loc"], detail["msg"], detail["type"]) for detail in first)
+        errors = wrong_fields(error, whole="(body)", most=_MOST_FIELD_ERRORS)
         names = ", ".join(dict.fromkeys(entry.field for entry in errors))
         detail = f"{message.type}: {names}: {errors[0].problem}"
         raise Refused(problem("invalid-command", detail, errors=errors)) from error
@@ -228,13 +234,6 @@ def read_command(message: Message) -> Command:
 def command_of(job: Accepted, model: type[CommandType]) -> CommandType:
     """The command of an accepted job, as it was validated at intake."""
     return model.model_validate_json(json.dumps(job.body))
-
-
-def _field_error(location: tuple[int | str, ...], text: str, kind: str) -> FieldError:
-    field = ".".join(str(part) for part in location)[:200] or "(body)"
-    if kind == "extra_forbidden":
-        text = "no such field; check its spelling"
-    return FieldError(field=field, problem=text.removeprefix("Value error, ")[:500])
 
 
 def body_digest(message: Message) -> str:

@@ -91,7 +91,9 @@ class JobRunner:
             try:
                 await self._look_for_unfinished()
             except (StoreError, BusUnavailable) as error:
-                log.warning("looking for unfinished jobs failed", action="takeover-failed", error=str(error))
+                log.warning(
+                    "looking for unfinished jobs failed", action="takeover-failed", error=str(error), next=error.hint
+                )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._leases.lease_s / 3):
                     await self._look_again.wait()
@@ -203,6 +205,16 @@ class JobRunner:
             terminal = await self._record_end(work, ending)
         except LeaseLost as lost:
             log.warning("the job is held by somebody else", action="lease-lost", job=job.job_id, detail=str(lost))
+            return
+        except StoreError as error:
+            # Refused, or full: neither a step nor the end can be recorded. Its marker stays, and so does what was done.
+            log.warning(
+                "a job is interrupted until the store takes its records again",
+                action="job-interrupted",
+                job=job.job_id,
+                error=str(error),
+                next=error.hint,
+            )
             return
         except asyncio.CancelledError:
             work.heartbeat("released")

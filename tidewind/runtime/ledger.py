@@ -75,7 +75,7 @@ class Ledger:
         prefix = keys.job(cluster, job, "step-")
         found = [entry.key async for entry in self._store.list(prefix)]
         return {
-            key.removeprefix(prefix).removesuffix(".json"): parse(StepNote, await self._store.get(key)).facts
+            key.removeprefix(prefix).removesuffix(".json"): parse(StepNote, await self._store.get(key), key).facts
             for key in found
         }
 
@@ -118,11 +118,11 @@ class Ledger:
 
     async def _read(self, key: str, model: type[RecordType]) -> RecordType | None:
         try:
-            return parse(model, await self._store.get(key))
+            return parse(model, await self._store.get(key), key)
         except ObjectMissing:
             return None
 
     async def _decide(self, key: str, record: RecordType) -> RecordType:
         if await self._store.put_if_absent(key, record.to_bytes()):
             return record
-        return parse(type(record), await self._store.get(key))
+        return parse(type(record), await self._store.get(key), key)

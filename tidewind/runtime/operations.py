@@ -19,11 +19,11 @@ _KEPT_ENTRIES = 16
 
 
 async def operations_of(store: Store, cluster: str) -> AsyncIterator[Operation]:
-    """The entries of a cluster's lock, newest first. Raises StoreError; pydantic.ValidationError at a damaged one."""
+    """The entries of a cluster's lock, newest first. Raises StoreError."""
     found = [entry.key async for entry in store.list(f"{keys.OPERATIONS}{cluster}/")]
     for key in reversed(found):
         try:
-            yield parse(Operation, await store.get(key))
+            yield parse(Operation, await store.get(key), key)
         except ObjectMissing:  # trimmed by a later holder
             continue
 
@@ -61,7 +61,7 @@ class OperationLock:
     async def _trim(self, old: list[str]) -> None:
         for key in reversed(old):
             try:
-                if parse(Operation, await self._store.get(key)).kind != "backup":
+                if parse(Operation, await self._store.get(key), key).kind != "backup":
                     old = [other for other in old if other != key]
                     break
             except ObjectMissing:  # trimmed by a later holder
@@ -77,6 +77,6 @@ class OperationLock:
             if not entries:
                 return None, []
             try:
-                return parse(Operation, await self._store.get(entries[-1])), entries
+                return parse(Operation, await self._store.get(entries[-1]), entries[-1]), entries
             except ObjectMissing:  # trimmed by a later holder between the two calls: newer entries exist
                 continue

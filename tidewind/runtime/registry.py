@@ -2,9 +2,13 @@
 
 from collections.abc import AsyncIterator
 
+import structlog
+
 from tidewind.domain import keys
 from tidewind.domain.records import RegistryEntry, parse
-from tidewind.ports.store import Store
+from tidewind.ports.store import UNREADABLE, Store
+
+log = structlog.get_logger()
 
 
 class Registry:
@@ -15,21 +19,30 @@ class Registry:
 
     async def newest(self, cluster: str) -> RegistryEntry | None:
         found = [entry.key async for entry in self._store.list(f"{keys.REGISTRY}{cluster}/")]
-        return parse(RegistryEntry, await self._store.get(found[-1])) if found else None
+        return await self._read(found[-1]) if found else None
 
     async def history(self, cluster: str) -> list[RegistryEntry]:
         """All revisions, oldest first."""
         found = [entry.key async for entry in self._store.list(f"{keys.REGISTRY}{cluster}/")]
-        return [parse(RegistryEntry, await self._store.get(key)) for key in found]
+        return [await self._read(key) for key in found]
 
     async def put(self, entry: RegistryEntry) -> bool:
         """False: this revision exists already and is not ours; read again and decide anew."""
         return await self._store.put_if_absent(keys.registry(entry.cluster_id, entry.revision), entry.to_bytes())
 
     async def clusters(self) -> AsyncIterator[RegistryEntry]:
-        """The newest revision of every cluster, retired ones included, in the order of their ids."""
+        """The newest revision of every cluster, retired ones included, in the order of their ids. One that cannot be
+        read is left out and logged: whoever works for all clusters works for the others."""
         newest: dict[str, str] = {}
         async for found in self._store.list(keys.REGISTRY):
             newest[found.key.removeprefix(keys.REGISTRY).split("/")[0]] = found.key
-        for key in newest.values():
-            yield parse(RegistryEntry, await self._store.get(key))
+        for cluster, key in newest.items():
+            try:
+                entry = await self._read(key)
+            except UNREADABLE as error:
+                log.warning("a cluster cannot be read", action="cluster-skipped", cluster=cluster, why=str(error))
+                continue
+            yield entry
+
+    async def _read(self, key: str) -> RegistryEntry:
+        return parse(RegistryEntry, await self._store.get(key), key)

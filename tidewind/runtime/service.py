@@ -21,6 +21,8 @@ from tidewind.runtime.settings import LeaseSettings
 class JobService:
     """`name` is the service, `instance` this process. `partition_of` tells the partition of a cluster id.
 
+    `max_age_s`: commands that arrived longer ago are refused; whoever consumes them must not make them young.
+
     Make it, give it its kinds, then: `handle` for every command, `assigned` after every assignment, `take_over` and
     `late_statuses.run` as parts of the process, `stop` at the end.
     """
@@ -41,6 +43,7 @@ class JobService:
         for_others: frozenset[str] = frozenset(),
     ) -> None:
         self.name = name
+        self.max_age_s = max_age_s
         self.ledger = Ledger(store)
         self.operations = OperationLock(store, self.ledger)
         self.registry = Registry(store)

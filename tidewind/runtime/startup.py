@@ -27,15 +27,16 @@ def run_service(name: str, serve: Callable[[], int]) -> int:
             _say(name, f"{field}: {detail['msg']}")
         return CONFIGURATION
     except Refused as refusal:
-        _say(name, f"{refusal.problem.detail}\n  next: {refusal.problem.next_step}")
+        _say(name, refusal.problem.detail, refusal.problem.next_step)
         return CONFIGURATION
     except StoreError as error:
-        _say(name, f"{error}\n  next: {error.hint}" if error.hint else str(error))
+        _say(name, str(error), error.hint)
         return CONFIGURATION if isinstance(error, _WRONG_SETTINGS) else UNAVAILABLE
     except BusError as error:
-        _say(name, str(error))
+        _say(name, str(error), error.hint)
         return UNAVAILABLE
 
 
-def _say(name: str, text: str) -> None:
-    sys.stderr.write(f"tidewind {name} cannot start: {text}\n")
+def _say(name: str, text: str, next_step: str | None = None) -> None:
+    following = f"\n  next: {next_step}" if next_step else ""
+    sys.stderr.write(f"tidewind {name} cannot start: {text}{following}\n")

@@ -3,6 +3,7 @@
 from schemas.replies import Problem
 from tidewind.domain.problems import problem
 from tidewind.ports.store import (
+    FormatNewer,
     KeyMissing,
     ObjectDamaged,
     ObjectMissing,
@@ -18,6 +19,7 @@ _KINDS: tuple[tuple[type[StoreError], str], ...] = (
     (KeyMissing, "key-missing"),
     (ObjectDamaged, "backup-damaged"),
     (ObjectMissing, "backup-damaged"),
+    (FormatNewer, "store-newer-format"),
     (StoreFull, "store-full"),
     (StoreForeign, "store-foreign"),
     (StoreUnconditional, "store-unconditional"),

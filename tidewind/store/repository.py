@@ -6,10 +6,8 @@ with objects but without the marker is not taken for an empty one.
 
 from datetime import datetime
 
-from pydantic import ValidationError
-
 from tidewind.domain import keys
-from tidewind.domain.records import RECORD_FORMAT, Repository, parse
+from tidewind.domain.records import Repository, parse
 from tidewind.ports.clock import Randomness
 from tidewind.ports.store import (
     KeyMissing,
@@ -17,7 +15,6 @@ from tidewind.ports.store import (
     ObjectMissing,
     Store,
     StoreForeign,
-    StoreRefused,
     StoreUnavailable,
 )
 from tidewind.store.keyring import Keyring, missing_hint
@@ -67,15 +64,9 @@ async def _read(store: Store) -> Repository | None:
     except ObjectMissing:
         return None
     try:
-        found = parse(Repository, data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        cause = f"it is not a repository's marker: {'.'.join(map(str, first['loc'])) or 'text'}: {first['msg']}"
-        raise ObjectDamaged(_OPERATION, keys.REPOSITORY, cause, "bring the object back as it was") from None
-    if found.format > RECORD_FORMAT:
-        cause = f"it has format {found.format}; this release reads up to {RECORD_FORMAT}"
-        raise StoreRefused(_OPERATION, keys.REPOSITORY, cause, "upgrade Tidewind")
-    return found
+        return parse(Repository, data, keys.REPOSITORY)
+    except ObjectDamaged as error:
+        raise ObjectDamaged(_OPERATION, keys.REPOSITORY, error.cause, "bring the object back as it was") from None
 
 
 async def _create(store: Store, wanted: Repository) -> Repository:
@@ -107,15 +98,20 @@ def _check_owner(found: Repository, partitions: int, deployment: str | None) -> 
 def _check_key(found: Repository, keyring: Keyring | None) -> None:
     if found.key_id is None or found.key_check is None:
         if keyring is not None:
-            cause = "the store was made without encryption, which is configured"
+            cause = f"the store of the deployment {found.deployment} was made without encryption, which is configured"
             raise StoreForeign(_OPERATION, keys.REPOSITORY, cause, f"switch encryption off, or {_OWN_PLACE}")
         return
     if keyring is None:
-        cause = f"the store is encrypted under the key {found.key_id} and encryption is switched off"
+        cause = (
+            f"the store of the deployment {found.deployment} is encrypted under the key {found.key_id}, and encryption "
+            "is switched off"
+        )
         raise KeyMissing(_OPERATION, keys.REPOSITORY, cause, "switch encryption on and name the keyring")
+    owner = f"the store belongs to the deployment {found.deployment}, "
+    hint = f"{missing_hint(found.key_id)}; if this is another deployment, {_OWN_PLACE}"
     if found.key_id not in keyring.keys:
-        cause = f"the key {found.key_id} is not in the keyring (which holds {', '.join(keyring.keys)})"
-        raise KeyMissing(_OPERATION, keys.REPOSITORY, cause, missing_hint(found.key_id))
+        cause = f"whose key {found.key_id} is not in the keyring (which holds {', '.join(keyring.keys)})"
+        raise KeyMissing(_OPERATION, keys.REPOSITORY, owner + cause, hint)
     if not keyring.matches(found.key_id, found.key_check):
-        cause = f"the keyring's key {found.key_id} is not the key of that name the store was made with"
-        raise KeyMissing(_OPERATION, keys.REPOSITORY, cause, missing_hint(found.key_id))
+        cause = f"and the keyring's key {found.key_id} is not the key of that name it was made with"
+        raise KeyMissing(_OPERATION, keys.REPOSITORY, owner + cause, hint)

@@ -119,7 +119,8 @@ def _answered(error: boto.ClientError, operation: str, key: str, bucket: str, en
     if code in _FULL or status == 507:
         return StoreFull(operation, key, cause, f"free space or raise the quota of the bucket {bucket}")
     if code in _TRANSIENT or status in (408, 409, 429) or (status >= 500 and status != 501):
-        return StoreUnavailable(operation, key, cause, f"check the S3 server, and that {endpoint} is its address")
+        look = "check the S3 server" + (", its log and whether its disk is full" if code == "InternalError" else "")
+        return StoreUnavailable(operation, key, cause, f"{look}, and that {endpoint} is its address")
     if code == "NotImplemented" or status in (405, 501):
         hint = "the server does not offer this; if it is about checksums, set checksums to when_required"
         return NotOffered(operation, key, cause, hint)

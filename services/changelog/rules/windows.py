@@ -7,6 +7,7 @@ from schemas.status import Interval, LivedTimeline, LogGap
 from tidewind.domain.histories import gaps
 from tidewind.domain.lived import Lived, Piece, instant, pieces, reachable_from
 from tidewind.domain.records import Timeline
+from tidewind.domain.timelines import in_order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def window(lived: Lived, now: datetime, span: timedelta) -> Window:
 
 def told(timelines: tuple[Timeline, ...], lived: tuple[Piece, ...]) -> tuple[LivedTimeline, ...]:
     """The cluster's timelines, oldest first, as operators see them."""
-    ordered = sorted(timelines, key=lambda one: (one.started_at, one.timeline))
+    ordered = in_order(timelines)
     begun = {piece.timeline: piece.start for piece in reversed(lived)}
     found = []
     for index, one in enumerate(ordered):

@@ -18,7 +18,7 @@ from tidewind.domain.problems import Refused
 from tidewind.domain.records import RegistryEntry, Timeline
 from tidewind.ports.bus import Publisher
 from tidewind.ports.engine import DatabaseError
-from tidewind.ports.store import StoreError
+from tidewind.ports.store import StoreError, StoreUnavailable
 from tidewind.runtime.outbox import Composer
 
 log = structlog.get_logger()
@@ -52,12 +52,23 @@ class Expiry:
         async for entry in self._tools.registry.clusters():
             if not self._owns(entry.cluster_id):
                 continue
-            for timeline in await self._tools.catalogue.timelines(entry.cluster_id):
-                try:
-                    if await self._expire(entry, timeline):
-                        removed.append(str(timeline.restore_id))
-                except (DatabaseError, Refused) as error:
-                    log.warning(str(error), action="expiry-failed", cluster=entry.cluster_id)
+            try:
+                removed += await self._sweep_cluster(entry)
+            except StoreUnavailable:
+                raise
+            except Exception:
+                # One damaged record must not keep the safeguards of other clusters from expiring.
+                log.exception("a cluster is skipped", action="expiry-failed", cluster=entry.cluster_id)
+        return removed
+
+    async def _sweep_cluster(self, entry: RegistryEntry) -> list[str]:
+        removed = []
+        for timeline in await self._tools.catalogue.timelines(entry.cluster_id):
+            try:
+                if await self._expire(entry, timeline):
+                    removed.append(str(timeline.restore_id))
+            except (DatabaseError, Refused) as error:
+                log.warning(str(error), action="expiry-failed", cluster=entry.cluster_id)
         return removed
 
     async def _expire(self, entry: RegistryEntry, timeline: Timeline) -> bool:

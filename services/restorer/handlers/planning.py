@@ -10,29 +10,29 @@ from services.restorer.rules.plan import Plan, PlannedLeg, PointPlan
 from tidewind.domain.problems import refused
 from tidewind.domain.records import RegistryEntry
 from tidewind.ports.engine import TargetState
-from tidewind.ports.restore import PointSource, SafeguardSource, SnapshotSource
+from tidewind.ports.restore import PointSource, SafeguardSource, SnapshotSource, Source, SourceState
 
 
 async def make_plan(tools: RestoreTools, entry: RegistryEntry, origin: Origin) -> Plan:
     """Raises Refused, DatabaseError, StoreError."""
     try:
         async with asyncio.timeout(tools.settings.plan_timeout_s):
-            target = await _survey(tools, entry)
+            assert origin.source is not None
+            target, source = await _looks(tools, entry, origin.source)
             if isinstance(origin.source, SnapshotSource):
-                accounts = await tools.engines[entry.engine].accounts(origin.source)
                 return plans.of_snapshot(
                     entry,
                     origin.source.manifest,
                     target,
-                    accounts,
+                    source,
                     tools.assumptions,
                     point=await _point(tools, entry, origin),
                 )
-            assert isinstance(origin.source, SafeguardSource)
             kept = tuple((str(schema), str(table)) for schema, table in kept_tables(origin))
             return plans.of_undo(
                 entry,
                 target,
+                source,
                 tools.assumptions,
                 restore_id=origin.source.restore_id,
                 timeline=origin.timeline,
@@ -75,9 +75,12 @@ async def _point(tools: RestoreTools, entry: RegistryEntry, origin: Origin) -> P
     )
 
 
-async def _survey(tools: RestoreTools, entry: RegistryEntry) -> TargetState:
+async def _looks(tools: RestoreTools, entry: RegistryEntry, source: Source) -> tuple[TargetState, SourceState]:
     engine = tools.engines.get(entry.engine)
     if engine is None:
         raise refused("unsupported-engine", f"{entry.cluster_id} runs {entry.engine}, which cannot be restored yet")
     target = target_of(entry)
-    return await engine.survey(target.address, target.login)
+    found = await engine.survey(target.address, target.login)
+    return found, await engine.examine(
+        target.address, target.login, source, keep_accounts=target.kept_users, replicas=entry.replicas
+    )

@@ -3,26 +3,20 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel, ValidationError
-
 from schemas.events import RestorePoint
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.rules import refusals
 from services.restorer.rules.refusals import BackupFound
 from tidewind.domain import keys, timelines
 from tidewind.domain.ids import timeline_id
-from tidewind.domain.manifest import MANIFEST_FORMAT, Manifest
+from tidewind.domain.manifest import Manifest
 from tidewind.domain.problems import Refused, refused
-from tidewind.domain.records import BackupOutcome, PinnedLog, Timeline, parse
+from tidewind.domain.records import BackupOutcome, PinnedLog, parse
 from tidewind.ports.restore import SafeguardSource, SnapshotSource, Source
-from tidewind.ports.store import ObjectDamaged
+from tidewind.ports.store import FormatNewer, ObjectDamaged
 
 EXPIRED_NOTE = "safeguard-expired"
 OPENED_NOTE = "opened"
-
-
-class _Format(BaseModel):
-    format: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +79,11 @@ async def read_manifest(tools: RestoreTools, outcome: BackupOutcome) -> Manifest
     assert outcome.manifest_key is not None
     data = await tools.store.get(outcome.manifest_key)
     try:
-        return parse(Manifest, data)
-    except ValidationError as error:
-        newer = _claimed_format(data)
-        if newer is not None and newer > MANIFEST_FORMAT:
-            detail = f"Backup {outcome.backup_id} has manifest format {newer}; this release reads {MANIFEST_FORMAT}"
-            raise refused("backup-newer-format", detail) from None
-        cause = f"it is not a manifest: {error.error_count()} fields are wrong"
-        raise ObjectDamaged("read", outcome.manifest_key, cause, "choose another backup") from None
+        return parse(Manifest, data, outcome.manifest_key)
+    except FormatNewer as error:
+        raise refused("backup-newer-format", f"Backup {outcome.backup_id}: its manifest: {error.cause}") from None
+    except ObjectDamaged as error:
+        raise ObjectDamaged("read", outcome.manifest_key, error.cause, "choose another backup") from None
 
 
 async def safeguard_origin(tools: RestoreTools, cluster: str, restore_id: str, *, checked: bool) -> Origin:
@@ -113,17 +104,12 @@ async def safeguard_origin(tools: RestoreTools, cluster: str, restore_id: str, *
     assert own is not None
     return Origin(
         source=SafeguardSource(restore_id=restore_id, kept=kept),
-        timeline=_lived_before(lived, own),
+        timeline=timelines.lived_before(lived, own),
         cut=own.parent_end,
         backup_id=None,
         cut_history=own.end_history,
         cut_at=own.ended_at,
     )
-
-
-def _lived_before(lived: list[Timeline], own: Timeline) -> str:
-    """The timeline that was being lived when the restore began: the one begun last before it."""
-    return timelines.present(one for one in lived if one.started_at < own.started_at)
 
 
 async def _elsewhere(tools: RestoreTools, cluster: str, backup_id: str) -> str | None:
@@ -137,12 +123,3 @@ async def _begun(tools: RestoreTools, cluster: str, backup_id: str) -> bool:
     async for _ in tools.store.list(keys.snapshot(cluster, backup_id)):
         return True
     return False
-
-
-def _claimed_format(data: bytes) -> int | None:
-    """The format a document says it has, whatever else is in it."""
-    try:
-        claimed = _Format.model_validate_json(data)
-    except ValidationError:
-        return None
-    return claimed.format

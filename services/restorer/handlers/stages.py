@@ -235,11 +235,13 @@ class Stages:
 
     async def _put_timeline(self, opened: Opened, moment: datetime) -> None:
         gated = self._memory.known("gated") or {}
-        cluster = self._context.job.cluster_id
+        cluster, job = self._context.job.cluster_id, self._context.job.job_id
+        # Ours, and the newest: a job holds the lock until its end is recorded.
+        holder = await self._tools.operations.holder(cluster)
         document: Timeline = timelines.opened(
             cluster_id=cluster,
             restore_id=self._restore_id,
-            job_id=self._context.job.job_id,
+            job_id=job,
             parent=self._origin.timeline,
             cut=self._origin.cut,
             cut_backup=self._origin.backup_id if self._origin.cut_history is None else None,
@@ -251,6 +253,7 @@ class Stages:
             history=await self._newest_history() if opened.position is not None else None,
             start=opened.position,
             started_at=opened.clock or moment,
+            operation=holder.number if holder is not None and holder.job_id == job else None,
         )
         await self._tools.store.put_if_absent(keys.timeline(cluster, document.timeline), document.to_bytes())
 

@@ -6,14 +6,15 @@ and free space change by the second, and must not void what somebody has confirm
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from tidewind.domain.manifest import Manifest
 from tidewind.domain.records import RegistryEntry
-from tidewind.ports.engine import TargetState
+from tidewind.ports.engine import Finding, TargetState
+from tidewind.ports.restore import SourceState
 
 LISTED_TABLES = 200
 LISTED_ACCOUNTS = 200
@@ -72,7 +73,8 @@ class PlannedLeg:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a restore would do. `blockers` must be empty before it may begin; `warnings` are for the reader."""
+    """What a restore would do. `blockers` must be empty before it may begin; `warnings` are for the reader.
+    `closing` says how the cluster is closed to its users."""
 
     cluster_id: str
     mode: Literal["snapshot", "point_in_time", "undo"]
@@ -95,6 +97,7 @@ class Plan:
     accounts: AccountFates
     transactions_rolled_back: tuple[str, ...]
     connections_ended: int
+    closing: str
     replicas: str
     space_needed: int
     space_free: int | None
@@ -133,18 +136,19 @@ def of_snapshot(
     entry: RegistryEntry,
     manifest: Manifest,
     target: TargetState,
-    accounts: Mapping[str, str] | None,
+    source: SourceState,
     assumptions: Assumptions,
     *,
     point: PointPlan | None = None,
 ) -> Plan:
-    """Restore a backup, and the log from there to a `point`. `accounts` are fingerprints of those the backup holds."""
+    """Restore a backup, and the log from there to a `point`."""
     then = {(table.schema_name, table.name): table.rows for table in manifest.tables}
     row_bytes = sum(table.row_bytes for table in manifest.tables)
     needed = round(row_bytes * assumptions.space_factor) + (row_bytes if entry.replicas == "attached" else 0)
     return _plan(
         entry,
         target,
+        source,
         assumptions,
         mode="snapshot" if point is None else "point_in_time",
         timeline=manifest.timeline if point is None else point.timeline,
@@ -153,7 +157,7 @@ def of_snapshot(
         base=manifest.backup_id,
         base_time=manifest.snapshot_time,
         then=dict(then),
-        accounts=_account_fates(target.account_prints, accounts),
+        accounts=_account_fates(target.account_prints, source.account_prints),
         space_needed=needed,
         estimate_s=2
         + 1.5 * row_bytes / (assumptions.load_mb_per_s * 1e6)
@@ -166,6 +170,7 @@ def of_snapshot(
 def of_undo(
     entry: RegistryEntry,
     target: TargetState,
+    source: SourceState,
     assumptions: Assumptions,
     *,
     restore_id: str,
@@ -177,6 +182,7 @@ def of_undo(
     return _plan(
         entry,
         target,
+        source,
         assumptions,
         mode="undo",
         timeline=timeline,
@@ -195,6 +201,7 @@ def of_undo(
 def _plan(
     entry: RegistryEntry,
     target: TargetState,
+    source: SourceState,
     assumptions: Assumptions,
     *,
     mode: Literal["snapshot", "point_in_time", "undo"],
@@ -235,14 +242,15 @@ def _plan(
         accounts=accounts,
         transactions_rolled_back=target.prepared_xa,
         connections_ended=target.connections,
+        closing=source.closing,
         replicas=entry.replicas,
         space_needed=space_needed,
         space_free=target.free_bytes,
         estimate_s=round(estimate_s, 1),
         limit_s=assumptions.limit.total_seconds(),
         way_back=f"undo keeps the present data for {_days(assumptions.undo_kept)}, then removes it",
-        blockers=(*_common_blockers(entry, target, space_needed), *blockers),
-        warnings=(*_common_warnings(target, space_needed), *warnings),
+        blockers=(*_common_blockers(entry, target, source, space_needed), *blockers),
+        warnings=(*_common_warnings(target, source, space_needed), *warnings),
     )
 
 
@@ -269,12 +277,10 @@ def _account_fates(now: Mapping[str, str], then: Mapping[str, str] | None) -> Ac
     )
 
 
-def _common_blockers(entry: RegistryEntry, target: TargetState, space_needed: int) -> tuple[str, ...]:
-    found = [
-        finding.text + (f" → {finding.fix}" if finding.fix else "")
-        for finding in target.findings
-        if finding.level == "error"
-    ]
+def _common_blockers(
+    entry: RegistryEntry, target: TargetState, source: SourceState, space_needed: int
+) -> tuple[str, ...]:
+    found = [_told(finding) for finding in _findings(target, source) if finding.level == "error"]
     if target.facts.identity != entry.server_identity:
         found.append(
             f"the server that answers ({target.facts.identity}) is not the one enrolled ({entry.server_identity})"
@@ -288,8 +294,17 @@ def _common_blockers(entry: RegistryEntry, target: TargetState, space_needed: in
     return tuple(found)
 
 
-def _common_warnings(target: TargetState, space_needed: int) -> tuple[str, ...]:
-    found = [finding.text for finding in target.findings if finding.level == "warn"]
+def _findings(target: TargetState, source: SourceState) -> Iterable[Finding]:
+    """Each once: both looks may see that a right is missing."""
+    return dict.fromkeys((*target.findings, *source.findings))
+
+
+def _told(finding: Finding) -> str:
+    return finding.text + (f" → {finding.fix}" if finding.fix else "")
+
+
+def _common_warnings(target: TargetState, source: SourceState, space_needed: int) -> tuple[str, ...]:
+    found = [_told(finding) for finding in _findings(target, source) if finding.level == "warn"]
     if target.free_bytes is None and space_needed:
         found.append(
             f"free space on the database's disk is unknown; {_gb(space_needed)} are needed"

@@ -37,9 +37,11 @@ def backup_refusal(found: BackupFound, cluster_id: str, backup_id: str) -> Probl
     """Unknown, foreign, deleted, expired, unfinished or failed, too new."""
     stone = found.tombstone
     if stone is not None and stone.cause == "retention":
-        return problem("backup-expired", f"Backup {backup_id} expired and was marked for removal at {stone.marked_at}")
+        return problem(
+            "backup-expired", f"Backup {backup_id} expired and is being removed since {_moment(stone.marked_at)}"
+        )
     if stone is not None:
-        return problem("backup-deleted", f"Backup {backup_id} was deleted by a command at {stone.marked_at}")
+        return problem("backup-deleted", f"Backup {backup_id} was deleted by a command at {_moment(stone.marked_at)}")
     outcome = found.outcome
     if outcome is None:
         return _without_outcome(found, cluster_id, backup_id)
@@ -124,7 +126,8 @@ def undo_refusal(
             next_step=f"tidewind restore undo {name}",
         )
     if expired or (undo_until is not None and now >= undo_until):
-        return problem("undo-unavailable", f"What restore {restore_id} set aside was kept until {undo_until} only")
+        kept = "its time was up" if undo_until is None else _moment(undo_until)
+        return problem("undo-unavailable", f"What restore {restore_id} set aside was kept until {kept} only")
     return None
 
 
@@ -136,3 +139,7 @@ def _without_outcome(found: BackupFound, cluster_id: str, backup_id: str) -> Pro
     if found.begun:
         return problem("backup-incomplete", f"Backup {backup_id} has not been completed")
     return problem("unknown-backup", f"Cluster {cluster_id} has no backup {backup_id}")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

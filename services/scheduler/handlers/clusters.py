@@ -43,7 +43,7 @@ class EnrollCluster(RoutedOnly):
         if command.engine not in self._engines:
             raise refused(
                 "unsupported-engine",
-                f"{command.engine} cannot be protected yet; supported are {', '.join(sorted(self._engines))}",
+                f"{command.engine} cannot be protected yet, but {', '.join(sorted(self._engines))} can",
                 errors=(FieldError(field="engine", problem=f"{command.engine} is not supported yet"),),
             )
         zone_of(command.region, self._regions)

@@ -1,6 +1,7 @@
 """Orders the removal of what retention lets go: backups by the snapshotter, segments of the log by the archive.
 
-Invariant: each order follows from a catalogue read for it, never from a remembered one, and from a trusted clock.
+Invariant: each order follows from a catalogue read for it, never from a remembered one, and from a trusted clock. A
+backup that cannot be read has no age: it stays until a command removes it.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ class RemovalKeeper:
         """One round for one cluster; returns how many backups remain. Raises StoreError, BusUnavailable."""
         entry = history[-1]
         cluster = entry.cluster_id
-        entries = await self._catalogue.backups(cluster)
+        contents = await self._catalogue.contents(cluster)
+        entries = contents.backups
         pins = await pins_in_force(self._catalogue, self._ledger, cluster)
         captured = await self._survey.histories(cluster)
         verdicts = plan_retention(
@@ -60,7 +62,7 @@ class RemovalKeeper:
         if captured and clock_doubt is None:
             kept = {verdict.backup_id for verdict in verdicts if verdict.keep}
             await self._log.keep(captured, [one for one in entries if one.backup_id in kept], memory, now)
-        return len(entries)
+        return len(entries) + len(contents.unreadable)
 
 
 def point_in_time(promise: Promise, timelines: Sequence[Timeline], captured: Sequence[History]) -> PointInTime | None:

@@ -4,18 +4,20 @@ Invariant: every owed local day ends as exactly one backup or one `missed`. See 
 tidewind.domain.slots for which are owed. The event of a missed day is out before the day counts as settled here.
 """
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 
 from services.scheduler.handlers.days import SlotDays
 from services.scheduler.handlers.memory import Memory
 from services.scheduler.handlers.speaker import Speaker
 from services.scheduler.handlers.survey import Survey
 from services.scheduler.rules.emission import slot_work
-from services.scheduler.rules.overdue import Limits, Overdue, not_begun, not_ended
+from services.scheduler.rules.overdue import Limits, Overdue, not_begun, not_ended, not_succeeding, without_backup
 from services.scheduler.rules.statuses import Slot, SlotState, first_day, slot_revisions
-from tidewind.domain.records import Accepted, RegistryEntry
+from tidewind.domain import ids
+from tidewind.domain.records import Accepted, RegistryEntry, Terminal
 from tidewind.domain.slots import SlotAction, decide_slots, due_of
+from tidewind.ports.bus import StatusView
 
 COMPLETED = "tidewind.backup.completed.v1"
 _ACTIONS_A_TICK = 32
@@ -30,7 +32,10 @@ class SlotRules:
 
 
 class SlotKeeper:
-    def __init__(self, rules: SlotRules, days: SlotDays, survey: Survey, speaker: Speaker) -> None:
+    """`view`: the status topic, where the holder of a backup says that an attempt failed."""
+
+    def __init__(self, rules: SlotRules, days: SlotDays, survey: Survey, speaker: Speaker, view: StatusView) -> None:
+        self._view = view
         self._rules = rules
         self._days = days
         self._survey = survey
@@ -110,6 +115,8 @@ class SlotKeeper:
             if work.job_id not in running:
                 end = await self._days.end(cluster, day)
                 if end is not None:
+                    if end.event != COMPLETED:
+                        await self._alarm(cluster, self._without(history, day, end, now), memory, now)
                     del memory.open_days[day]
                     if memory.slot is not None and memory.slot.day == day:
                         state: SlotState = "completed" if end.event == COMPLETED else "failed"
@@ -119,6 +126,25 @@ class SlotKeeper:
                 await self._speaker.order(work, memory, now)
             due = due_of(day, slot_revisions(history))
             await self._alarm(cluster, not_ended(day, due.at, taken_in, now, self._rules.limits), memory, now)
+            failed = self._failed_attempt(cluster, work.job_id)
+            if memory.slot is not None and memory.slot.day == day:
+                memory.slot = replace(memory.slot, detail=failed)
+            if failed is not None:
+                late = not_succeeding(day, due.at, taken_in, now, self._rules.limits, why=failed)
+                await self._alarm(cluster, late, memory, now)
+
+    def _failed_attempt(self, cluster: str, job: str) -> str | None:
+        """In words, what the newest attempt at a running backup failed with and when the next begins, as its holder
+        says; None while it does well."""
+        said = self._view.get(f"backup/{cluster}/{ids.backup_id(job)}") or {}
+        problem, then = said.get("problem"), said.get("next_try_at")
+        if said.get("state") != "pending" or not isinstance(problem, dict) or then is None:
+            return None
+        return f"{problem.get('detail')}; tried again at {then}"
+
+    def _without(self, history: tuple[RegistryEntry, ...], day: date, end: Terminal, now: datetime) -> Overdue:
+        due = due_of(day, slot_revisions(history))
+        return without_backup(day, due.at, now, why=_why(end.data) or "its job failed without a reason")
 
     async def _alarm(self, cluster: str, alarm: Overdue | None, memory: Memory, now: datetime) -> None:
         if alarm is not None and alarm.name not in memory.overdue_said:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tidewind.domain import keys
+from tidewind.domain import keys, timelines
 from tidewind.domain.histories import History
 from tidewind.domain.records import RegistryEntry, Timeline, parse
 from tidewind.ports.clock import Clock
@@ -75,7 +75,7 @@ class Survey:
         history = []
         for key in self._listing.revisions.get(cluster, ()):
             if key not in self._entries:
-                self._entries[key] = parse(RegistryEntry, await self._store.get(key))
+                self._entries[key] = parse(RegistryEntry, await self._store.get(key), key)
             history.append(self._entries[key])
         return tuple(history)
 
@@ -84,20 +84,19 @@ class Survey:
         found = []
         for key in self._listing.timelines.get(cluster, ()):
             if key not in self._timelines:
-                self._timelines[key] = parse(Timeline, await self._store.get(key))
+                self._timelines[key] = parse(Timeline, await self._store.get(key), key)
             found.append(self._timelines[key])
-        return sorted(found, key=lambda timeline: timeline.started_at)
+        return timelines.in_order(found)
 
     async def newest_timeline(self, cluster: str) -> Timeline | None:
-        found = await self.timelines(cluster)
-        return found[-1] if found else None
+        return timelines.newest(await self.timelines(cluster))
 
     async def histories(self, cluster: str) -> list[History]:
         """The cluster's captured logs, oldest first; none where nothing is captured."""
         found = []
         for key in self._listing.histories.get(cluster, ()):
             if key not in self._histories:
-                self._histories[key] = parse(History, await self._store.get(key))
+                self._histories[key] = parse(History, await self._store.get(key), key)
             found.append(self._histories[key])
         return found
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
-from pydantic import ValidationError
 
 from services.scheduler.handlers.bases import BaseKeeper
 from services.scheduler.handlers.figures import Figures
@@ -23,7 +22,7 @@ from services.scheduler.rules.clockwatch import ClockWatch, Look, observe
 from tidewind.domain.records import RegistryEntry
 from tidewind.domain.retention import MAX_CLOCK_DIFFERENCE
 from tidewind.ports.clock import Clock
-from tidewind.ports.store import ObjectDamaged, ObjectMissing, Store
+from tidewind.ports.store import UNREADABLE, ObjectMissing, Store
 
 log = structlog.get_logger()
 
@@ -95,7 +94,7 @@ class TickHandler:
                 continue
             try:
                 removals -= await self._round(cluster, rows, look, removals > 0)
-            except (ObjectDamaged, ObjectMissing, ValidationError) as error:
+            except (*UNREADABLE, ObjectMissing) as error:
                 log.warning("a cluster is skipped", action="cluster-skipped", cluster=cluster, error=str(error))
 
         self._figures.publish(self._survey.oldest_open(look.store_now), look.store_now)

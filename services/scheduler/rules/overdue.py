@@ -1,4 +1,4 @@
-"""Alarms for what did not happen: a backup that has not begun, or has not ended, when it should have."""
+"""Alarms for what did not happen: a backup that has not begun, not ended, or not succeeded when it should have."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -47,6 +47,32 @@ def not_ended(day: date, due_at: datetime, taken_in: datetime, now: datetime, li
         due_at=due_at,
         allowed=limits.end,
         detail=f"The backup has not ended {_minutes(limits.end)} after it began; see its progress and job status",
+    )
+
+
+def not_succeeding(
+    day: date, due_at: datetime, taken_in: datetime, now: datetime, limits: Limits, *, why: str
+) -> Overdue | None:
+    """A backup whose newest attempt failed and that is tried again: `why` is what the attempt failed with."""
+    if now - taken_in < limits.begin:
+        return None
+    return Overdue(
+        name=f"{day.isoformat()} failing",
+        day=day,
+        due_at=due_at,
+        allowed=limits.begin,
+        detail=f"The backup was begun {_minutes(limits.begin)} ago and every attempt failed so far: {why}",
+    )
+
+
+def without_backup(day: date, due_at: datetime, now: datetime, *, why: str) -> Overdue:
+    """A day whose backup has failed for good: there is none until the next day's."""
+    return Overdue(
+        name=f"{day.isoformat()} failed",
+        day=day,
+        due_at=due_at,
+        allowed=max(timedelta(0), now - due_at),
+        detail=f"The day has no backup: {why}",
     )
 
 

@@ -15,17 +15,24 @@ from schemas.replies import Problem
 from services.snapshotter.handlers.enroll import command_failed
 from services.snapshotter.handlers.removal import remove_backup
 from services.snapshotter.handlers.run import SnapshotTools
-from services.snapshotter.handlers.statuses import backup_status
-from services.snapshotter.rules.deletes import clocks_agree, refuse_delete, window_after
+from services.snapshotter.handlers.statuses import backup_status, status_of_unreadable
+from services.snapshotter.rules.deletes import (
+    clocks_agree,
+    refuse_delete,
+    refuse_delete_unreadable,
+    window_after,
+    window_without,
+)
 from tidewind.domain import keys
-from tidewind.domain.catalogue import CatalogueEntry
+from tidewind.domain.catalogue import CatalogueEntry, UnreadableBackup
 from tidewind.domain.problems import Refused, problem, refused
 from tidewind.domain.records import Tombstone
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
-from tidewind.ports.store import StoreUnavailable
+from tidewind.ports.store import UNREADABLE, StoreUnavailable
 from tidewind.runtime.catalogue import pins_in_force
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.ledger import Ledger
+from tidewind.runtime.store_problems import store_problem
 
 _RETRY_S = 5.0
 REMOVING_NOTE = "removing"
@@ -48,11 +55,21 @@ class DeleteBackup:
         cluster = command.cluster_id
         if incoming.cluster is None:
             return Reject(problem=problem("unknown-cluster", f"No cluster {cluster} is enrolled"))
+        contents = await self._tools.catalogue.contents(cluster)
+        pins = await pins_in_force(self._tools.catalogue, self._ledger, cluster)
+        unreadable = contents.unreadable_one(command.backup_id)
+        if unreadable is not None:
+            refusal = refuse_delete_unreadable(command, unreadable, pins)
+            window = window_without(contents.backups)
+            return (
+                Reject(problem=refusal)
+                if refusal is not None
+                else Accept(answer={"backup_id": command.backup_id, "window": window})
+            )
         entry = await self._tools.catalogue.backup(cluster, command.backup_id)
         if entry is None and await self._tools.catalogue.tombstone(cluster, command.backup_id) is not None:
             return Reject(problem=problem("backup-deleted", f"{command.backup_id} was deleted"))
-        others = await self._tools.catalogue.backups(cluster)
-        pins = await pins_in_force(self._tools.catalogue, self._ledger, cluster)
+        others = contents.backups
         refusal = refuse_delete(command, entry, others, pins)
         if refusal is not None:
             return Reject(problem=refusal)
@@ -72,7 +89,7 @@ class DeleteBackup:
         tools = self._tools
         command = command_of(context.job, BackupDelete)
         cluster, backup = command.cluster_id, command.backup_id
-        entry = await tools.catalogue.backup(cluster, backup)
+        entry, unreadable = await self._found(cluster, backup)
         mark = Tombstone(
             outcome=entry.outcome if entry else None,
             backup_id=backup,
@@ -81,13 +98,17 @@ class DeleteBackup:
             marked_at=tools.clock.now(),
         )
         if not await tools.store.put_if_absent(keys.tombstone(cluster, backup), mark.to_bytes()):
-            standing = await tools.catalogue.tombstone(cluster, backup)
+            standing = await self._standing_mark(cluster, backup)
             if standing is not None and standing.job_id != context.job.job_id:
                 raise refused("backup-deleted", f"{backup} is being deleted by job {standing.job_id}")
         if REMOVING_NOTE not in await context.notes():
             await self._give_way(cluster, backup)
             await context.note(REMOVING_NOTE, {"backup_id": backup})
-        freed = await self._remove(context, entry, cluster, backup) if entry is not None else 0
+        freed = 0
+        if entry is not None:
+            freed = await self._remove(context, entry, cluster, backup)
+        elif unreadable is not None:
+            freed = await self._remove_unreadable(context, unreadable)
         return Ending(
             event="tidewind.backup.deleted.v1",
             body=BackupDeleted(
@@ -118,6 +139,28 @@ class DeleteBackup:
         ended = "expired" if command_of(context.job, BackupDelete).cause == "retention" else "deleted"
         context.status("backup", backup_status(outcome, retention, tools.clock.now(), state=ended), entity=backup)
         return freed
+
+    async def _remove_unreadable(self, context: JobContext, backup: UnreadableBackup) -> int:
+        tools = self._tools
+        await tools.clock.sleep(tools.settings.delete_grace_s)
+        await context.check_lease()
+        freed = await remove_backup(tools.store, backup.cluster_id, backup.backup_id, lambda _: None)
+        status = status_of_unreadable(backup, tools.clock.now(), state="deleted")
+        context.status("backup", status, entity=backup.backup_id)
+        return freed
+
+    async def _found(self, cluster: str, backup: str) -> tuple[CatalogueEntry | None, UnreadableBackup | None]:
+        try:
+            return await self._tools.catalogue.backup(cluster, backup), None
+        except UNREADABLE as error:
+            return None, UnreadableBackup(cluster_id=cluster, backup_id=backup, problem=store_problem(error))
+
+    async def _standing_mark(self, cluster: str, backup: str) -> Tombstone | None:
+        """None for one that cannot be read: whoever put it, the backup is to go."""
+        try:
+            return await self._tools.catalogue.tombstone(cluster, backup)
+        except UNREADABLE:
+            return None
 
     async def _give_way(self, cluster: str, backup: str) -> None:
         """Withdraw the tombstone and refuse, if somebody reads the backup or the clocks cannot be trusted. Only before

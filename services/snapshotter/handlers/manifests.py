@@ -36,6 +36,7 @@ def manifest_of(
             "variables": dict(content.variables),
             "variable_defaults": dict(content.variable_defaults),
             "prepared_xa": content.prepared_xa,
+            "open_xa_position": content.open_xa_position,
             "chunks": content.chunks,
             "unsupported": content.unsupported,
             "settings": dict(content.settings),

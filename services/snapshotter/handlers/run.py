@@ -10,6 +10,7 @@ name.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -21,25 +22,24 @@ from schemas.status import BackupStatus
 from services.snapshotter.handlers.connection import connection
 from services.snapshotter.handlers.histories import newest_history
 from services.snapshotter.handlers.manifests import manifest_of, write_manifest
+from services.snapshotter.handlers.outcomes import completed_outcome, failed_outcome, problem_of
 from services.snapshotter.handlers.statuses import backup_status
-from services.snapshotter.rules.attempts import after_failure, attempt_number
+from services.snapshotter.rules.attempts import Again, after_failure, attempt_number
 from services.snapshotter.rules.histories import standing_in
 from services.snapshotter.rules.sanity import suspicions
 from services.snapshotter.settings import SnapshotterSettings
-from tidewind.domain import ids, keys
+from tidewind.domain import ids, keys, timelines
 from tidewind.domain.catalogue import expires_at, newest_first
-from tidewind.domain.manifest import Manifest
 from tidewind.domain.problems import Refused, kind_of, problem, refused
 from tidewind.domain.records import BackupOutcome, RegistryEntry, Timeline, parse
 from tidewind.ports.clock import Clock
 from tidewind.ports.engine import DatabaseError, SnapshotContent, SnapshotEngine, SnapshotRequest, StoreFactory
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
-from tidewind.ports.store import ObjectMissing, Store, StoredObject, StoreError, StoreUnavailable
+from tidewind.ports.store import ObjectMissing, Store, StoreError, StoreUnavailable
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.registry import Registry
-from tidewind.runtime.store_problems import store_problem
 
 log = structlog.get_logger()
 _STORE_PAUSE_S = 5.0
@@ -127,14 +127,16 @@ class _BackupJob:
             try:
                 return await self._or_cancelled(asyncio.ensure_future(self._attempt(attempt)))
             except (Refused, DatabaseError, StoreError) as error:
-                why = _problem_of(error)
-                again = after_failure(kind_of(why).name, tried)
+                why = problem_of(error)
+                again = self._again(why, tried)
                 log.warning(
                     "a backup attempt failed",
                     action="attempt-failed",
                     backup=self._backup,
                     attempt=attempt,
                     why=why.detail,
+                    next=why.next_step,
+                    then=again.why,
                 )
                 standing = await self._outcome_for_certain()
                 if standing is not None:
@@ -142,7 +144,19 @@ class _BackupJob:
                 await self._sweep_attempt(attempt)
                 if again.pause_s is None:
                     return await self._decide_failed(attempt, why)
-                await self._or_cancelled(asyncio.ensure_future(self._tools.clock.sleep(again.pause_s)))
+                next_try_at = self._tools.clock.now() + timedelta(seconds=again.pause_s)
+                self._publish_state("pending", attempt=attempt, problem=why, next_try_at=next_try_at)
+                try:
+                    await self._or_cancelled(asyncio.ensure_future(self._tools.clock.sleep(again.pause_s)))
+                except Refused as cancelled:
+                    return await self._decide_failed(attempt, cancelled.problem)
+
+    def _again(self, why: Problem, tried: int) -> Again:
+        """A day's backup may be tried for as long as it might have begun late; counted from when it was taken in, so
+        that a successor does not begin anew."""
+        waited = self._tools.clock.now() - self._context.job.accepted_at
+        window_s = self._tools.settings.grace_h * 3600 if self._command.cause == "slot" else 0.0
+        return after_failure(kind_of(why).name, tried, waited_s=waited.total_seconds(), window_s=window_s)
 
     async def _attempt(self, attempt: int) -> BackupOutcome:
         tools, context = self._tools, self._context
@@ -164,11 +178,8 @@ class _BackupJob:
         prefix = keys.attempt(self._cluster, self._backup, attempt)
         stored = await write_manifest(tools.store, keys.manifest(prefix), manifest)
         await context.check_lease()
-        outcome = self._completed(manifest, attempt, content, stored)
-        others = newest_first(await tools.catalogue.backups(self._cluster))
-        earlier = next(
-            (other.outcome for other in others if other.restorable and other.backup_id != self._backup), None
-        )
+        outcome = completed_outcome(self._frame(attempt), manifest, content, stored, key_id=tools.key_id)
+        earlier = await self._backup_before()
         suspect = suspicions(
             tables=outcome.tables,
             rows=outcome.rows,
@@ -177,6 +188,15 @@ class _BackupJob:
             left_out=content.unsupported,
         )
         return await self._put_outcome(outcome.model_copy(update={"suspect": suspect}))
+
+    async def _backup_before(self) -> BackupOutcome | None:
+        """What the new backup is compared with. That nothing can be compared must not cost the backup."""
+        try:
+            others = newest_first(await self._tools.catalogue.backups(self._cluster))
+        except StoreError as error:
+            log.warning("no earlier backup to compare with", action="compare-failed", error=str(error))
+            return None
+        return next((other.outcome for other in others if other.restorable and other.backup_id != self._backup), None)
 
     async def _take(self, entry: RegistryEntry, attempt: int) -> SnapshotContent:
         tools = self._tools
@@ -208,9 +228,9 @@ class _BackupJob:
 
     async def _timeline(self, entry: RegistryEntry, content: SnapshotContent) -> str:
         """The timeline this snapshot belongs to; the first snapshot of a cluster puts the root."""
-        timelines = await self._tools.catalogue.timelines(self._cluster)
-        if timelines:
-            return timelines[-1].timeline
+        lived = await self._tools.catalogue.timelines(self._cluster)
+        if lived:
+            return timelines.present(lived)
         root = Timeline(
             cluster_id=self._cluster,
             timeline=ids.ROOT_TIMELINE,
@@ -225,60 +245,22 @@ class _BackupJob:
         await self._tools.store.put_if_absent(keys.timeline(self._cluster, ids.ROOT_TIMELINE), root.to_bytes())
         return ids.ROOT_TIMELINE
 
-    def _completed(
-        self, manifest: Manifest, attempt: int, content: SnapshotContent, stored: StoredObject
-    ) -> BackupOutcome:
-        now = self._tools.clock.now()
-        return BackupOutcome.model_validate(
-            {
-                "cluster_id": self._cluster,
-                "backup_id": self._backup,
-                "job_id": self._context.job.job_id,
-                "result": "completed",
-                "attempt": attempt,
-                "cause": self._command.cause,
-                "slot_date": self._command.slot_date,
-                "started_at": self._started,
-                "ended_at": now,
-                "manifest_key": stored.key,
-                "manifest_sha256": stored.sha256,
-                "manifest_size": stored.size,
-                "key_id": self._tools.key_id,
-                "snapshot_time": manifest.snapshot_time,
-                "position": manifest.position,
-                "history": manifest.history,
-                "timeline": manifest.timeline,
-                "engine": manifest.engine,
-                "engine_version": content.facts.version,
-                "tables": len(manifest.tables),
-                "rows": sum(table.rows for table in manifest.tables),
-                "row_bytes": sum(chunk.row_bytes for chunk in manifest.chunks),
-                "stored_bytes": sum(chunk.size for chunk in manifest.chunks) + stored.size,
-                "objects": len(manifest.chunks) + 1,
-                "duration_ms": round((now - self._started).total_seconds() * 1000),
-                "writer_stall_ms": content.writer_stall_ms,
-            }
-        )
-
     async def _decide_failed(self, attempt: int, why: Problem) -> BackupOutcome:
         await self._context.check_lease()
-        entry = await self._registered()
-        return await self._put_outcome(
-            BackupOutcome(
-                cluster_id=self._cluster,
-                backup_id=self._backup,
-                job_id=self._context.job.job_id,
-                result="failed",
-                attempt=attempt,
-                cause=self._command.cause,
-                slot_date=self._command.slot_date,
-                started_at=self._started,
-                ended_at=self._tools.clock.now(),
-                engine=entry.engine if entry else "mariadb",
-                engine_version=entry.engine_version if entry else "",
-                problem=why,
-            )
-        )
+        return await self._put_outcome(failed_outcome(self._frame(attempt), await self._registered(), why))
+
+    def _frame(self, attempt: int) -> dict[str, Any]:
+        """What every outcome of this job says."""
+        return {
+            "cluster_id": self._cluster,
+            "backup_id": self._backup,
+            "job_id": self._context.job.job_id,
+            "attempt": attempt,
+            "cause": self._command.cause,
+            "slot_date": self._command.slot_date,
+            "started_at": self._started,
+            "ended_at": self._tools.clock.now(),
+        }
 
     async def _registered(self) -> RegistryEntry | None:
         """The cluster's entry: an end must not contradict the outcome because the store was away for a moment."""
@@ -290,7 +272,7 @@ class _BackupJob:
         self._putting = asyncio.ensure_future(self._tools.store.put_if_absent(key, outcome.to_bytes()))
         if await asyncio.shield(self._putting):
             return outcome
-        return parse(BackupOutcome, await self._tools.store.get(key))
+        return parse(BackupOutcome, await self._tools.store.get(key), key)
 
     async def _outcome_for_certain(self) -> BackupOutcome | None:
         """The outcome, once no put of ours is under way: one whose answer was lost, or whose caller was cancelled, may
@@ -309,8 +291,9 @@ class _BackupJob:
                 await self._tools.clock.sleep(_STORE_PAUSE_S)
 
     async def _outcome(self) -> BackupOutcome | None:
+        key = keys.outcome(self._cluster, self._backup)
         try:
-            return parse(BackupOutcome, await self._tools.store.get(keys.outcome(self._cluster, self._backup)))
+            return parse(BackupOutcome, await self._tools.store.get(key), key)
         except ObjectMissing:
             return None
 
@@ -369,7 +352,7 @@ class _BackupJob:
     def _facts(self) -> dict[str, Any]:
         return _facts(self._context, self._command)
 
-    def _publish_state(self, state: str, *, attempt: int) -> None:
+    def _publish_state(self, state: str, *, attempt: int, **more: Any) -> None:
         self._context.status(
             "backup",
             BackupStatus.model_validate(
@@ -382,6 +365,7 @@ class _BackupJob:
                     "state": state,
                     "attempt": attempt,
                     "started_at": self._started,
+                    **more,
                 }
             ),
             entity=self._backup,
@@ -405,11 +389,3 @@ def _failed_ending(context: JobContext, command: BackupRun, attempt: int, why: P
         event="tidewind.backup.failed.v1",
         body=BackupFailed(**_facts(context, command), attempt=attempt, problem=why),
     )
-
-
-def _problem_of(error: Refused | DatabaseError | StoreError) -> Problem:
-    if isinstance(error, Refused):
-        return error.problem
-    if isinstance(error, DatabaseError):
-        return problem(error.kind, error.detail, next_step=error.next_step)
-    return store_problem(error)

@@ -13,11 +13,11 @@ import structlog
 
 from schemas import topics
 from schemas.status import BackupStatus
-from tidewind.domain.catalogue import CatalogueEntry, expires_at, newest_first
-from tidewind.domain.records import BackupOutcome, Tombstone
+from tidewind.domain.catalogue import CatalogueEntry, UnreadableBackup, expires_at, newest_first
+from tidewind.domain.records import BackupOutcome, RegistryEntry, Tombstone
 from tidewind.ports.bus import Publisher, StatusView
 from tidewind.ports.clock import Clock
-from tidewind.ports.store import StoreError
+from tidewind.ports.store import StoreError, StoreUnavailable
 from tidewind.runtime import metrics
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.outbox import Composer, body_of
@@ -72,6 +72,19 @@ def status_of_deleted(mark: Tombstone, retention_days: int, now: datetime) -> Ba
     return backup_status(mark.outcome, retention_days, now, state=state)
 
 
+def status_of_unreadable(backup: UnreadableBackup, now: datetime, *, state: str = "damaged") -> BackupStatus:
+    """The state of a backup of which nothing but its id can be read."""
+    facts = {
+        "cluster_id": backup.cluster_id,
+        "at": now,
+        "backup_id": backup.backup_id,
+        "cause": "unknown",
+        "state": state,
+        "problem": backup.problem,
+    }
+    return BackupStatus.model_validate(facts)
+
+
 class StatusKeeper:
     """`owns` tells whether this instance takes in a cluster's commands."""
 
@@ -107,22 +120,32 @@ class StatusKeeper:
             await self._clock.sleep(self._every_s)
 
     async def publish_differences(self) -> int:
-        """How many statuses were published."""
+        """How many statuses were published. Raises StoreError where the store fails; trouble with one cluster's records
+        keeps no other from being spoken for."""
         published = 0
         async for cluster in self._registry.clusters():
             if not self._owns(cluster.cluster_id):
                 continue
-            retention, now = cluster.setting.retention_days, self._clock.now()
-            entries = await self._catalogue.backups(cluster.cluster_id)
-            _measure(cluster.cluster_id, entries)
-            statuses = [status_of(entry, retention, now) for entry in entries]
-            present = {entry.backup_id for entry in entries}
-            for backup, mark in (await self._catalogue.tombstones(cluster.cluster_id)).items():
-                gone = status_of_deleted(mark, retention, now) if backup not in present else None
-                if gone is not None:
-                    statuses.append(gone)
-            published += sum(self._publish(status) for status in statuses)
+            try:
+                published += await self._publish_of(cluster)
+            except StoreUnavailable:
+                raise
+            except Exception:
+                log.exception("a cluster cannot be compared", action="statuses-failed", cluster=cluster.cluster_id)
         return published
+
+    async def _publish_of(self, cluster: RegistryEntry) -> int:
+        retention, now = cluster.setting.retention_days, self._clock.now()
+        contents = await self._catalogue.contents(cluster.cluster_id)
+        _measure(cluster.cluster_id, contents.backups)
+        statuses = [status_of(entry, retention, now) for entry in contents.backups]
+        statuses += [status_of_unreadable(backup, now) for backup in contents.unreadable]
+        present = {status.backup_id for status in statuses}
+        for backup, mark in (await self._catalogue.tombstones(cluster.cluster_id)).items():
+            gone = status_of_deleted(mark, retention, now) if backup not in present else None
+            if gone is not None:
+                statuses.append(gone)
+        return sum(self._publish(status) for status in statuses)
 
     def _publish(self, status: BackupStatus) -> bool:
         known = self._view.get(f"backup/{status.cluster_id}/{status.backup_id}")

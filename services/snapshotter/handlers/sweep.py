@@ -19,10 +19,9 @@ from services.snapshotter.rules.attempts import superfluous
 from services.snapshotter.rules.deletes import clocks_agree
 from services.snapshotter.rules.leftovers import Unfinished, may_finish_delete, may_settle
 from tidewind.domain import ids, keys
-from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.records import Accepted, BackupOutcome, RegistryEntry, Tombstone, parse
 from tidewind.ports.bus import BusError, Publisher
-from tidewind.ports.store import ObjectMissing, StoreError
+from tidewind.ports.store import UNREADABLE, ObjectMissing, StoreError
 from tidewind.runtime.catalogue import pins_in_force
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.operations import operations_of
@@ -69,6 +68,7 @@ class Sweeper:
             log.warning(skew.detail, action="sweep-skipped")
             return 0
         found = [one.key.removeprefix(keys.REGISTRY).split("/")[0] async for one in tools.store.list(keys.REGISTRY)]
+        found += await self._clusters_with_jobs()
         removed = 0
         for cluster in dict.fromkeys(found):
             if not self._owns(cluster):
@@ -82,10 +82,19 @@ class Sweeper:
                 log.exception("a cluster cannot be swept", action="sweep-failed", cluster=cluster)
         return removed
 
+    async def _clusters_with_jobs(self) -> list[str]:
+        """Also those that were never enrolled: what was refused of them is kept as long as any answer."""
+        found: list[str] = []
+        after = ""
+        while (cluster := await self._next_below(keys.JOBS, after)) is not None:
+            found.append(cluster)
+            after = f"{keys.JOBS}{cluster}/~"
+        return found
+
     async def _sweep_cluster(self, cluster: str) -> int:
         registered = await self._tools.registry.newest(cluster)
         if registered is None:
-            return 0
+            return await self._forget_jobs(cluster)
         removed = await self._sweep_attempts(registered)
         removed += await self._finish_deletes(cluster)
         removed += await self._forget_deleted(cluster)
@@ -96,21 +105,25 @@ class Sweeper:
         removed = 0
         after = ""
         while True:
-            backup = await self._next_snapshot(cluster, after)
+            backup = await self._next_below(f"{keys.SNAPSHOTS}{cluster}/", after)
             if backup is None:
                 return removed
             removed += await self._sweep_backup(registered, backup)
             after = keys.snapshot(cluster, backup) + "~"
 
-    async def _next_snapshot(self, cluster: str, after: str) -> str | None:
-        prefix = f"{keys.SNAPSHOTS}{cluster}/"
+    async def _next_below(self, prefix: str, after: str) -> str | None:
+        """The first folder below the prefix that holds a key after `after`: a step costs one page, however full the
+        folders are."""
         async for found in self._tools.store.list(prefix, after=after):
             return found.key.removeprefix(prefix).split("/")[0]
         return None
 
     async def _sweep_backup(self, registered: RegistryEntry, backup: str) -> int:
         cluster = registered.cluster_id
-        entry = await self._tools.catalogue.backup(cluster, backup)
+        try:
+            entry = await self._tools.catalogue.backup(cluster, backup)
+        except UNREADABLE:
+            return 0  # what its outcome names is not known, so nothing of it is superfluous
         outcome = await self._settled(registered, backup) if entry is None else entry.outcome
         if outcome is None:
             return 0
@@ -149,7 +162,7 @@ class Sweeper:
         log.info("a backup without an outcome is settled", action="settled", backup=backup, reason=leave.why)
         if await store.put_if_absent(key, wanted.to_bytes()):
             return wanted
-        return parse(BackupOutcome, await store.get(key))
+        return parse(BackupOutcome, await store.get(key), key)
 
     async def _job_of(self, cluster: str, backup: str) -> Accepted | None:
         seen = ""
@@ -166,17 +179,17 @@ class Sweeper:
         what is left."""
         finished = 0
         for backup, mark in (await self._tools.catalogue.tombstones(cluster)).items():
-            entry = await self._tools.catalogue.backup(cluster, backup)
-            if entry is not None and await self._may_finish(cluster, entry, mark):
+            there = await self._exists(keys.outcome(cluster, backup))
+            if there and await self._may_finish(cluster, backup, mark):
                 freed = await remove_backup(self._tools.store, cluster, backup, lambda _: None)
                 log.info("finished a delete", action="delete-finished", cluster=cluster, backup=backup, bytes=freed)
                 finished += 1
         return finished
 
-    async def _may_finish(self, cluster: str, entry: CatalogueEntry, mark: Tombstone) -> bool:
+    async def _may_finish(self, cluster: str, backup: str, mark: Tombstone) -> bool:
         ended = await self._ledger.ended(cluster, mark.job_id)
         # After the job's end: a delete that was refused withdrew its tombstone before it ended.
-        standing = await self._tools.catalogue.tombstone(cluster, entry.backup_id)
+        standing = await self._tools.catalogue.tombstone(cluster, backup)
         if standing is None or standing.job_id != mark.job_id:
             return False
         # After the tombstone: a restore whose pin comes later finds it.
@@ -184,7 +197,7 @@ class Sweeper:
         leave = may_finish_delete(
             ended=ended,
             begun=REMOVING_NOTE in await self._ledger.notes(cluster, mark.job_id),
-            pinned=any(entry.backup_id in pin.backups for pin in pins),
+            pinned=any(backup in pin.backups for pin in pins),
             marked_at=mark.marked_at,
             now=self._tools.clock.now(),
         )

@@ -3,8 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from schemas.commands import BackupVerify
 from schemas.events import BackupDamaged, BackupVerified
 from schemas.replies import Problem
@@ -12,11 +10,11 @@ from services.snapshotter.handlers.enroll import command_failed
 from services.snapshotter.handlers.run import SnapshotTools
 from services.snapshotter.handlers.statuses import backup_status
 from tidewind.domain import keys
-from tidewind.domain.manifest import MANIFEST_FORMAT, Manifest
+from tidewind.domain.manifest import Manifest
 from tidewind.domain.problems import problem, refused
 from tidewind.domain.records import BackupOutcome, Verification, parse
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
-from tidewind.ports.store import KeyMissing, ObjectDamaged, ObjectMissing, StoredObject, VerifiableStore
+from tidewind.ports.store import FormatNewer, KeyMissing, ObjectDamaged, ObjectMissing, StoredObject, VerifiableStore
 from tidewind.runtime.intake import command_of
 
 _PARALLEL = 4
@@ -119,16 +117,11 @@ class VerifyBackup:
         key = outcome.manifest_key or ""
         await self._store.verify_object(key, size=outcome.manifest_size, sha256=outcome.manifest_sha256 or "")
         try:
-            manifest = parse(Manifest, await self._tools.store.get(key))
-        except ValidationError as error:
-            raise ObjectDamaged("read", key, "it is not a manifest") from error
+            return parse(Manifest, await self._tools.store.get(key), key)
         except KeyMissing as error:
             raise refused("key-missing", str(error)) from error
-        if manifest.format > MANIFEST_FORMAT:
-            raise refused(
-                "backup-newer-format", f"{key} has format {manifest.format}, this release reads {MANIFEST_FORMAT}"
-            )
-        return manifest
+        except FormatNewer as error:
+            raise refused("backup-newer-format", str(error)) from error
 
     def _ending(self, context: JobContext, outcome: BackupOutcome, found: _Found, duration_ms: int) -> Ending:
         job = context.job

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 from schemas.commands import BackupDelete
 from schemas.replies import Problem
-from tidewind.domain.catalogue import CatalogueEntry
+from tidewind.domain.catalogue import CatalogueEntry, UnreadableBackup
 from tidewind.domain.problems import problem
 from tidewind.domain.records import Pin
-from tidewind.domain.retention import Stretch, delete_effect, from_catalogue, newest_good
+from tidewind.domain.retention import Stretch, delete_effect, from_catalogue, newest_good, recoverable
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
@@ -24,18 +24,39 @@ def refuse_delete(
     if entry is None:
         return problem("unknown-backup", f"{command.cluster_id} has no backup {backup}")
     if entry.tombstone is not None:
-        return problem("backup-deleted", f"{backup} is deleted, or being deleted, since {entry.tombstone.marked_at:%c}")
+        since = f"{entry.tombstone.marked_at:%Y-%m-%d %H:%M} UTC"
+        return problem("backup-deleted", f"{backup} is deleted, or being deleted, since {since}")
     for pin in readers:
         if backup in pin.backups:
-            return problem(
-                "backup-in-use", f"The restore of job {pin.job_id} reads {backup}", facts={"job": pin.job_id}
-            )
+            return _in_use(pin, backup)
     if newest_good(from_catalogue(others)) == backup and not command.confirm_shorter_window:
         return problem(
             "last-backup",
-            f"{backup} is the newest good backup of {command.cluster_id}; without it the window ends earlier",
+            f"{backup} is the newest good backup of {command.cluster_id}; without it only what is older comes back",
         )
     return None
+
+
+def refuse_delete_unreadable(command: BackupDelete, backup: UnreadableBackup, readers: Iterable[Pin]) -> Problem | None:
+    """None if a backup whose record cannot be read may go. It may be whole, and its key or a newer release may come
+    back, so that it is wanted gone all the same must be said."""
+    for pin in readers:
+        if backup.backup_id in pin.backups:
+            return _in_use(pin, backup.backup_id)
+    if not command.confirm_shorter_window:
+        why = backup.problem
+        return why.model_copy(update={"next_step": f"{why.next_step}; or repeat with confirm_shorter_window to delete"})
+    return None
+
+
+def _in_use(pin: Pin, backup: str) -> Problem:
+    return problem("backup-in-use", f"The restore of job {pin.job_id} reads {backup}", facts={"job": pin.job_id})
+
+
+def window_without(others: Iterable[CatalogueEntry]) -> dict[str, object]:
+    """The answer's part about what can be restored, for a delete of something that counted for nothing."""
+    stretches = [_as_json(stretch) for stretch in recoverable(from_catalogue(others))]
+    return {"shorter": False, "before": stretches, "after": stretches}
 
 
 def window_after(entry: CatalogueEntry, others: Iterable[CatalogueEntry]) -> dict[str, object]:

@@ -17,7 +17,7 @@ def judge(preflight: Preflight) -> Problem | None:
     return problem(
         kind,
         "; ".join(finding.text for finding in errors),
-        next_step="; ".join(fixes) or None,
+        next_step=" ".join(fix if fix.endswith(";") else f"{fix}." for fix in fixes) or None,
         errors=tuple(FieldError(field=finding.subject, problem=finding.text) for finding in errors),
     )
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from tests.integration.mariadb.snapshot_support import rows, run, stored_values, tables_of
+from tests.integration.mariadb.snapshot_support import client, rows, run, stored_values, tables_of
 from tidewind.engines.mariadb.quoting import quote_table
 
 HOSTILE_SCHEMA = "a`b\"c'..\\/é"
@@ -94,6 +94,15 @@ OOPS = (
 
 _ACCOUNTS = ("global_priv", "db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "roles_mapping")
 _VARIABLES = ("max_connections", "sql_mode", "init_connect", "local_infile", "event_scheduler")
+
+
+def picture_of(server: Any) -> dict[str, Any]:
+    """`picture` through a connection of its own."""
+    connection = client(server)
+    try:
+        return picture(connection)
+    finally:
+        connection.close()
 
 
 def picture(connection: Any) -> dict[str, Any]:

@@ -5,13 +5,15 @@ Only the bus is the test's own: a publisher that remembers, and a view of nothin
 
 import asyncio
 import functools
+import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from schemas.commands import COMMANDS
 from schemas.envelope import Message
@@ -38,8 +40,11 @@ from tidewind.domain.records import (
     Timeline,
 )
 from tidewind.embedded.mariadb import PrivateMariaDB
-from tidewind.engines.mariadb.grants import RESTORE_GRANTS
+from tidewind.engines.mariadb.grants import RESTORE_GRANTS, STATEMENT_GRANTS, pattern_of
+from tidewind.engines.mariadb.quoting import quote_name
+from tidewind.engines.mariadb.restore.closing import OWN_PATTERN
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
+from tidewind.engines.mariadb.restore.names import WORK_SCHEMA
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
 from tidewind.ports.engine import Login, SnapshotRequest
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobKind, Reject
@@ -311,13 +316,26 @@ class Lab:
         connection.close()
 
 
-def _make_account(server: PrivateMariaDB) -> None:
+EVERYTHING = (f"{', '.join(sorted(RESTORE_GRANTS))} ON *.*",)
+
+
+def without_mysql(*schemas: str) -> tuple[str, ...]:
+    """What an account is granted that has no rights on the tables of `mysql`."""
+    patterns = (WORK_SCHEMA, OWN_PATTERN, *(pattern_of(schema) for schema in schemas))
+    return (
+        f"{', '.join(sorted(STATEMENT_GRANTS - {'GRANT OPTION'}))} ON *.*",
+        *(f"ALL PRIVILEGES ON {quote_name(pattern)}.*" for pattern in patterns),
+    )
+
+
+def _make_account(server: PrivateMariaDB, granted: Sequence[str]) -> None:
     connection = client(server)
     user = f"'{SERVICE_LOGIN.user}'@'%'"
+    option = "" if granted == EVERYTHING else " WITH GRANT OPTION"
     run(
         connection,
         f"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{SERVICE_LOGIN.password}'",
-        f"GRANT {', '.join(sorted(RESTORE_GRANTS))} ON *.* TO {user}",
+        *(f"GRANT {one} TO {user}{option}" for one in granted),
     )
     connection.close()
 
@@ -329,11 +347,13 @@ async def lab_on(
     *,
     engine: Callable[[], RestoreEngine] = MariaDBRestoreEngine,
     prepare: bool = True,
+    granted: Sequence[str] = EVERYTHING,
     **settings: Any,
 ) -> AsyncIterator[Lab]:
-    """A lab on a server. `TIDEWIND_TEST_SERVICE` must hold the service's login; `prepare` makes that account."""
+    """A lab on a server. `TIDEWIND_TEST_SERVICE` must hold the service's login; `prepare` makes that account,
+    with what is `granted`."""
     if prepare:
-        _make_account(server)
+        _make_account(server, granted)
     store_settings = sealed_store(folder)
     publisher, clock, view = Remembering(), SystemClock(), Blank()
     async with open_store(store_settings) as store:
@@ -354,3 +374,13 @@ async def lab_on(
         kinds: tuple[JobKind, ...] = (RequestRestore(tools), UndoRestore(tools), CancelRestore(tools))
         lab.kinds = {kind.command: kind for kind in kinds}
         yield lab
+
+
+@asynccontextmanager
+async def enrolled_lab(server: PrivateMariaDB, folder: Path, **settings: Any) -> AsyncIterator[Lab]:
+    """A lab whose cluster is enrolled, with the service's login where its reference looks."""
+    login = {"TIDEWIND_TEST_SERVICE": f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}"}
+    with patch.dict(os.environ, login):
+        async with lab_on(server, folder / "deployment", **settings) as lab:
+            await lab.enroll()
+            yield lab

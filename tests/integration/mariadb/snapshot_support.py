@@ -8,6 +8,7 @@ the raw records.
 import functools
 import re
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -256,8 +257,9 @@ def difference(one: PrivateMariaDB, other: PrivateMariaDB) -> list[str]:
             found.append(f"definition of {schema}.{table}: {shown}")
         if kind in ("VIEW", "SEQUENCE"):
             continue
-        if stored_values(first, schema, table, kind) != stored_values(second, schema, table, kind):
-            found.append(f"values of {schema}.{table}")
+        values = [stored_values(c, schema, table, kind) for c in (first, second)]
+        if values[0] != values[1]:
+            found.append(f"values of {schema}.{table}: {_rows_apart(*values)}")
         sums = [rows(c, f"CHECKSUM TABLE {quote_table(schema, table)} EXTENDED")[0][1] for c in (first, second)]
         if sums[0] != sums[1]:
             found.append(f"checksum of {schema}.{table}: {sums}")
@@ -268,6 +270,13 @@ def difference(one: PrivateMariaDB, other: PrivateMariaDB) -> list[str]:
     first.close()
     second.close()
     return found
+
+
+def _rows_apart(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> str:
+    """The first rows that only one of two has, and how many there are."""
+    counted = Counter(one), Counter(other)
+    only = [sorted((counted[i] - counted[1 - i]).elements(), key=repr) for i in (0, 1)]
+    return f"{len(only[0])} only in the one: {only[0][:4]}, {len(only[1])} only in the other: {only[1][:4]}"
 
 
 _NOT_OURS = "NOT IN ('information_schema', 'performance_schema', 'sys', 'mysql')"

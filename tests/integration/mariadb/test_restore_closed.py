@@ -13,8 +13,8 @@ from schemas.envelope import Message
 from schemas.topics import STATUS
 from services.restorer.handlers.availability import AvailabilityKeeper
 from tests.fakes import RecordingPublisher, SharedView
-from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
-from tests.integration.mariadb.restore_lab import CLUSTER, SERVICE_LOGIN, Lab, lab_on
+from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture_of
+from tests.integration.mariadb.restore_lab import CLUSTER, SERVICE_LOGIN, Lab, enrolled_lab
 from tests.integration.mariadb.snapshot_support import client, run
 from tidewind.domain.problems import PREFIX
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
@@ -57,20 +57,11 @@ class OpensWithoutKnowing(MariaDBRestoreEngine):
 
 
 @pytest.fixture
-async def lab(mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
-    monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
-    server = await mariadb_factory()
-    async with lab_on(server, tmp_path / "deployment", engine=WayBackFails, return_patience_h=0.5 / 3600) as made:
-        await made.enroll()
+async def lab(mariadb_factory: Any, tmp_path: Path) -> AsyncIterator[Lab]:
+    async with enrolled_lab(
+        await mariadb_factory(), tmp_path, engine=WayBackFails, return_patience_h=0.5 / 3600
+    ) as made:
         yield made
-
-
-def look(lab: Lab) -> dict[str, Any]:
-    connection = client(lab.server)
-    try:
-        return picture(connection)
-    finally:
-        connection.close()
 
 
 async def availability(lab: Lab) -> str:
@@ -93,7 +84,7 @@ async def test_the_sql_in_the_event_opens_the_cluster_with_its_old_data(lab: Lab
     lab.sql(*SEED)
     backup = await lab.backup()
     lab.sql(*OOPS)
-    now = look(lab)
+    now = picture_of(lab.server)
     ending = await lab.restore(backup)
     assert ending.event == "tidewind.restore.failed.v1"
     assert not ending.body.returned
@@ -120,7 +111,7 @@ async def test_the_sql_in_the_event_opens_the_cluster_with_its_old_data(lab: Lab
     by_hand.close()
     by_hand_sql = ending.body.open_by_hand
     assert await availability(lab) == "Available", "the server says that no restore is unfinished"
-    left = differing(now, look(lab))
+    left = differing(now, picture_of(lab.server))
     # Views, routines, triggers and events are pointed at, and variables are for the operator to compare.
     assert {name for name in left if not name.startswith(("variable", "definition"))} <= ABOVE_TABLES, left
     assert not any(left[name][1] for name in left if name.startswith("definition")), "a table differs"
@@ -131,14 +122,9 @@ async def test_the_sql_in_the_event_opens_the_cluster_with_its_old_data(lab: Lab
     assert any(statement.startswith("-- global variables") for statement in ending.body.open_by_hand)
 
 
-async def test_once_the_users_are_in_the_sql_takes_nothing_from_them(
-    mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
-    server = await mariadb_factory()
+async def test_once_the_users_are_in_the_sql_takes_nothing_from_them(mariadb_factory: Any, tmp_path: Path) -> None:
     settings = {"engine": OpensWithoutKnowing, "return_patience_h": 0.5 / 3600}
-    async with lab_on(server, tmp_path / "deployment", **settings) as lab:
-        await lab.enroll()
+    async with enrolled_lab(await mariadb_factory(), tmp_path, **settings) as lab:
         lab.sql(
             "CREATE DATABASE shop",
             "CREATE TABLE shop.orders (id INT PRIMARY KEY)",

@@ -7,28 +7,17 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
-from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, Lab, lab_on
+from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture_of
+from tests.integration.mariadb.restore_lab import CLUSTER, SERVICE_LOGIN, Lab, enrolled_lab
 from tests.integration.mariadb.snapshot_support import access_of, client, rows, run
 from tidewind.domain.manifest import Column
 from tidewind.engines.mariadb.illformed import IllFormedWriter
 
 
 @pytest.fixture
-async def lab(mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
-    monkeypatch.setenv("TIDEWIND_TEST_SERVICE", f"{SERVICE_LOGIN.user}:{SERVICE_LOGIN.password}")
-    server = await mariadb_factory()
-    async with lab_on(server, tmp_path / "deployment") as made:
-        await made.enroll()
+async def lab(mariadb_factory: Any, tmp_path: Path) -> AsyncIterator[Lab]:
+    async with enrolled_lab(await mariadb_factory(), tmp_path) as made:
         yield made
-
-
-def look(lab: Lab) -> dict[str, Any]:
-    connection = client(lab.server)
-    try:
-        return picture(connection)
-    finally:
-        connection.close()
 
 
 def put_ill_formed_rows(lab: Lab) -> None:
@@ -49,23 +38,27 @@ def put_ill_formed_rows(lab: Lab) -> None:
 async def test_restore_and_undo_put_everything_back(lab: Lab) -> None:
     lab.sql(*SEED)
     put_ill_formed_rows(lab)
-    then = look(lab)
+    then = picture_of(lab.server)
     backup = await lab.backup()
     lab.sql(*OOPS)
-    now = look(lab)
+    now = picture_of(lab.server)
     assert differing(then, now)
 
     ending = await lab.restore(backup)
     assert ending.event == "tidewind.restore.completed.v1", ending
-    assert differing(then, look(lab)) == {}
+    assert differing(then, picture_of(lab.server)) == {}
 
     undone = await lab.undo(ending.body.restore_id)
     assert undone.event == "tidewind.restore.completed.v1", undone
-    assert differing(now, look(lab)) == {}
+    assert differing(now, picture_of(lab.server)) == {}
 
     again = await lab.undo(undone.body.restore_id)
     assert again.event == "tidewind.restore.completed.v1", again
-    assert differing(then, look(lab)) == {}
+    assert differing(then, picture_of(lab.server)) == {}
+    lived = await lab.tools.catalogue.timelines(CLUSTER)
+    numbers = [one.operation for one in lived]
+    assert numbers[0] is None, "the root is older than any restore"
+    assert numbers[1:] == [1, 2, 3], "the restore and both undos, one after the other"
     left = rows(client(lab.server), "SELECT User FROM mysql.global_priv WHERE User LIKE 'tw\\_%'")
     assert left in ([], ())
 

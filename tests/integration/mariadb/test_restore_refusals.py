@@ -8,14 +8,13 @@ import pytest
 
 from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, lab_on
 from tests.integration.mariadb.snapshot_support import address_of
+from tests.servers.galera import galera_options
 from tidewind.domain.problems import PREFIX
-from tidewind.embedded.processes import free_port
 from tidewind.engines.mariadb.grants import RESTORE_GRANTS
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
 from tidewind.ports.jobs import Reject
 
 REQUEST = "tidewind.restore.request.v1"
-GALERA = Path("/usr/lib/galera/libgalera_smm.so")
 SHOP = (
     "CREATE DATABASE shop",
     "USE shop",
@@ -53,24 +52,13 @@ async def test_a_disk_that_is_full_during_the_load_gives_the_old_data_back(
 
 
 async def test_a_galera_node_is_refused(mariadb_factory: Any, tmp_path: Path) -> None:
-    assert GALERA.exists(), f"{GALERA} is missing; run  apt-get install -y galera-4"
-    ports = f"gmcast.listen_addr=tcp://127.0.0.1:{free_port()};ist.recv_addr=127.0.0.1:{free_port()}"
     server = await mariadb_factory()
     async with lab_on(server, tmp_path / "deployment") as lab:
         await lab.enroll()
         lab.sql(*(statement.format(rows=3) for statement in SHOP))
         backup = await lab.backup()
         await server.stop()
-        await server.start(
-            extra_options=(
-                "--wsrep-on=ON",
-                f"--wsrep-provider={GALERA}",
-                "--wsrep-cluster-address=gcomm://",
-                "--wsrep-node-address=127.0.0.1",
-                f"--wsrep-provider-options={ports}",
-                "--innodb-autoinc-lock-mode=2",
-            )
-        )
+        await server.start(extra_options=galera_options())
         refused = await lab.decide(REQUEST, mode="snapshot", backup_id=backup)
         assert isinstance(refused, Reject)
         assert refused.problem.type == PREFIX + "restore-blocked"
@@ -95,11 +83,13 @@ async def test_anonymous_accounts_of_the_backup_never_lock_the_service_out(
         backup = await lab.backup()
         lab.sql("DROP USER ''@'localhost'", f"DROP USER {local}")
         now = await lab.content()
-        ending = await lab.restore(backup)
-        assert ending.event == "tidewind.restore.failed.v1", ending
-        assert ending.body.returned
-        assert ending.body.problem.type == PREFIX + "restore-blocked"
-        assert f"Create `{SERVICE_LOGIN.user}`@`localhost`" in ending.body.problem.next_step
+        refused = await lab.decide(REQUEST, mode="snapshot", backup_id=backup)
+        assert isinstance(refused, Reject)
+        assert refused.problem.type == PREFIX + "restore-blocked"
+        assert f"Create `{SERVICE_LOGIN.user}`@`localhost`" in str(refused.problem.detail)
+        planned = await lab.accept(REQUEST, mode="snapshot", backup_id=backup, dry_run=True)
+        (blocker,) = planned.answer["plan"]["blockers"]
+        assert f"Create `{SERVICE_LOGIN.user}`@`localhost`" in blocker
         assert now.differences(await lab.content()) == []
 
         lab.sql(*make)
@@ -112,3 +102,30 @@ async def test_anonymous_accounts_of_the_backup_never_lock_the_service_out(
             password=SERVICE_LOGIN.password,
             ssl_disabled=True,
         ).close()
+
+
+async def test_anonymous_accounts_never_lock_the_backups_own_account_out_either(
+    mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await mariadb_factory()
+    local = f"'{SERVICE_LOGIN.user}'@'localhost'"
+    monkeypatch.setenv("TIDEWIND_TEST_BACKUPS", "backups:b-Passw0rd")
+    async with lab_on(server, tmp_path / "deployment") as lab:
+        entry = await lab.enroll()
+        accounts = {"credentials": "env:TIDEWIND_TEST_BACKUPS", "restore_credentials": "env:TIDEWIND_TEST_SERVICE"}
+        assert await lab.tools.registry.put(entry.model_copy(update={**accounts, "revision": 2}))
+        lab.sql(
+            *(statement.format(rows=3) for statement in SHOP),
+            "CREATE USER backups@'%' IDENTIFIED BY 'b-Passw0rd'",
+            f"CREATE USER {local} IDENTIFIED BY '{SERVICE_LOGIN.password}'",
+            f"GRANT {', '.join(sorted(RESTORE_GRANTS))} ON *.* TO {local}",
+            "CREATE USER ''@'localhost'",
+        )
+        backup = await lab.backup()
+        refused = await lab.decide(REQUEST, mode="snapshot", backup_id=backup)
+        assert isinstance(refused, Reject)
+        assert "Create `backups`@`localhost`" in str(refused.problem.detail)
+        lab.sql("CREATE USER backups@localhost IDENTIFIED BY 'b-Passw0rd'")
+        ending = await lab.restore(backup)
+        assert ending.event == "tidewind.restore.completed.v1", ending
+        pymysql.connect(host=server.host, port=server.port, user="backups", password="b-Passw0rd").close()

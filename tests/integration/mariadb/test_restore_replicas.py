@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
+from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture_of
 from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, Lab, lab_on
 from tests.integration.mariadb.snapshot_support import client, rows, run
 from tidewind.embedded.mariadb import PrivateMariaDB
+from tidewind.engines.mariadb.restore.link import RESTORE_SERVER_ID
 
 COMPLETED = "tidewind.restore.completed.v1"
 
@@ -69,11 +70,7 @@ async def slave_status(replica: PrivateMariaDB, until: Callable[[dict[str, Any]]
 
 def look(server: PrivateMariaDB) -> dict[str, Any]:
     """Without what no log carries: root's own password, whether events run, variables, statistics, CREATE SERVER."""
-    connection = client(server)
-    try:
-        seen = picture(connection)
-    finally:
-        connection.close()
+    seen = picture_of(server)
     seen["accounts global_priv"] = [row for row in seen["accounts global_priv"] if row[1] != "root"]
     seen["events"] = [event[:7] for event in seen["events"]]
     unlogged = ("variable", "statistics", "servers")
@@ -113,6 +110,46 @@ async def test_attached_replicas_follow_and_stay_equal(lab: Lab, replica_of: Any
     undone = await lab.undo(ending.body.restore_id)
     assert undone.event == COMPLETED, undone
     await equal(lab.server, replica)
+
+
+def log_since(server: PrivateMariaDB, file: str, position: int) -> list[tuple[str, int, int]]:
+    """(type, server id, bytes) of every event of the log from there on."""
+    connection = client(server)
+    try:
+        events: list[tuple[str, int, int]] = []
+        files = [str(row[0]) for row in rows(connection, "SHOW BINARY LOGS")]
+        for name in files[files.index(file) :]:
+            start = f" FROM {position}" if name == file else ""
+            for _, begin, kind, server_id, end, _ in rows(connection, f"SHOW BINLOG EVENTS IN '{name}'{start}"):
+                events.append((str(kind), int(server_id), int(end) - int(begin)))
+        return events
+    finally:
+        connection.close()
+
+
+async def test_a_logged_restore_writes_its_rows_once_and_under_an_id_of_its_own(lab: Lab) -> None:
+    """With annotations each of a chunk's row events repeats the statement; a replica's log would not tell who wrote."""
+    await lab.enroll(replicas="attached")
+    lab.sql(
+        *SEED,
+        "SET GLOBAL binlog_annotate_row_events = ON",
+        "CREATE TABLE shop.many (id INT PRIMARY KEY, x CHAR(200)) ENGINE=InnoDB",
+        "INSERT INTO shop.many SELECT seq, SHA2(seq, 512) FROM seq_1_to_5000",
+    )
+    content = 5000 * (4 + 128)
+    backup = await lab.backup()
+    lab.sql("DELETE FROM shop.many")
+    connection = client(lab.server)
+    file, position = rows(connection, "SHOW MASTER STATUS")[0][:2]
+    own = int(rows(connection, "SELECT @@GLOBAL.server_id")[0][0])
+    connection.close()
+    ending = await lab.restore(backup)
+    assert ending.event == COMPLETED, ending
+    events = log_since(lab.server, str(file), int(position))
+    written = {kind: sum(size for one, _, size in events if one == kind) for kind in {one for one, _, _ in events}}
+    assert "Annotate_rows" not in written, written
+    assert content < sum(written.values()) < 2 * content, written
+    assert {server_id for kind, server_id, _ in events if "rows" in kind} == {RESTORE_SERVER_ID} != {own}
 
 
 async def test_a_forgotten_replica_stops_and_its_error_says_why(lab: Lab, replica_of: Any) -> None:

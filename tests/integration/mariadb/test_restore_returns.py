@@ -12,7 +12,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture
+from tests.integration.mariadb.restore_data import OOPS, SEED, differing, picture_of
 from tests.integration.mariadb.restore_lab import CLUSTER, MINT, SERVICE_LOGIN, Lab, lab_on
 from tests.integration.mariadb.snapshot_support import address_of, client, rows, run
 from tidewind.domain import ids, keys
@@ -43,11 +43,7 @@ class Prepared:
         self.now = now
 
     def look(self) -> dict[str, Any]:
-        connection = client(self.lab.server)
-        try:
-            return picture(connection)
-        finally:
-            connection.close()
+        return picture_of(self.lab.server)
 
     async def request(self, **more: Any) -> Accepted:
         return await self.lab.accept(REQUEST, mode="snapshot", backup_id=self.backup, **more)

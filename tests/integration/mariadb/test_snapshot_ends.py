@@ -7,7 +7,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -85,47 +86,45 @@ def readers() -> set[int]:
     return {child.pid for child in multiprocessing.active_children() if child.name == "tidewind-reader" and child.pid}
 
 
-async def test_cancelled(source: Any, tmp_path: Path) -> None:
+@asynccontextmanager
+async def being_read(source: Any, folder: Path) -> AsyncIterator[tuple[asyncio.Task[Any], Any, set[int]]]:
+    """A snapshot under way: its task, a connection that watches the server, and the readers' process ids. Afterwards
+    nothing of it may be left."""
     watching = client(source)
     with slowly():
-        taking = asyncio.create_task(take(source, sealed_store(tmp_path)))
+        taking = asyncio.create_task(take(source, sealed_store(folder)))
         await until(lambda: bool(reads(watching)))
         children = readers()
-        watching.close()
         assert len(children) == 2
-        taking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await taking
+        yield taking, watching, children
     await nothing_left(source, children)
 
 
+async def test_cancelled(source: Any, tmp_path: Path) -> None:
+    async with being_read(source, tmp_path) as (taking, watching, _):
+        watching.close()
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+
+
 async def test_a_reader_is_killed(source: Any, tmp_path: Path) -> None:
-    watching = client(source)
-    with slowly():
-        taking = asyncio.create_task(take(source, sealed_store(tmp_path)))
-        await until(lambda: bool(reads(watching)))
-        children = readers()
+    async with being_read(source, tmp_path) as (taking, watching, children):
         watching.close()
         os.kill(min(children), signal.SIGKILL)
         with pytest.raises(DatabaseError) as caught:
             await taking
     assert caught.value.kind == "snapshot-inconsistent"
-    await nothing_left(source, children)
 
 
 async def test_a_connection_is_killed(source: Any, tmp_path: Path) -> None:
-    watching = client(source)
-    with slowly():
-        taking = asyncio.create_task(take(source, sealed_store(tmp_path)))
-        await until(lambda: bool(reads(watching)))
-        children = readers()
+    async with being_read(source, tmp_path) as (taking, watching, _):
         run(watching, f"KILL CONNECTION {reads(watching)[0][0]}")
         watching.close()
         with pytest.raises(DatabaseError) as caught:
             await taking
     assert caught.value.kind in ("database-unreachable", "snapshot-inconsistent")
     assert source.password not in str(caught.value)
-    await nothing_left(source, children)
 
 
 def take_slowly(server: PrivateMariaDB, store: StoreSettings) -> None:

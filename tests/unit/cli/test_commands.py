@@ -11,7 +11,7 @@ from schemas.commands import COMMANDS, INTERNAL
 from schemas.events import TERMINAL
 from tests.unit.cli.stand_ins import Answered, ScriptedLine, ScriptedTools, accepted, message, rejected
 from tests.unit.cli.test_views import PLAN, SHOP
-from tidewind.cli import commands, main
+from tidewind.cli import application, commands
 from tidewind.cli.bootstrap import KeyringKeys, SystemTools
 from tidewind.cli.commands import cluster as cluster_commands
 from tidewind.cli.ports import Check, Statuses
@@ -52,7 +52,7 @@ RESTORES = SHOP | {
 
 
 def execute(arguments, tools):
-    return main.execute(arguments, lambda: tools)
+    return application.execute(arguments, lambda: tools)
 
 
 def _never(_):

@@ -11,6 +11,7 @@ from tidewind.engines.mariadb.definition_text import is_text, with_hexadecimal_d
 from tidewind.engines.mariadb.failures import code_of, translate
 from tidewind.engines.mariadb.objects import in_order
 from tidewind.engines.mariadb.quoting import account_name, bytes_literal, charset_literal, quote_name, text_literal
+from tidewind.engines.mariadb.stored import by_table
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 CREATE = "CREATE TABLE `t` (\n  `id` int(11) NOT NULL AUTO_INCREMENT,\n  `v` int(11) COMMENT ') AUTO_INCREMENT=9'\n) ENGINE=InnoDB"
@@ -18,12 +19,25 @@ CREATE = "CREATE TABLE `t` (\n  `id` int(11) NOT NULL AUTO_INCREMENT,\n  `v` int
 
 def test_the_counter_is_no_part_of_the_identity() -> None:
     one, other = (f"{CREATE} AUTO_INCREMENT={n} DEFAULT CHARSET=utf8mb4" for n in (5, 77))
-    assert identity(one, NOON) == identity(other, NOON)
-    assert identity(one, NOON) == identity(f"{CREATE} DEFAULT CHARSET=utf8mb4", NOON)
-    assert identity(one, NOON) != identity(one.replace("int(11) COMMENT", "bigint COMMENT"), NOON)
-    assert identity(one, NOON) != identity(one, NOON + timedelta(seconds=1))
+    assert identity(one, NOON, "1") == identity(other, NOON, "1")
+    assert identity(one, NOON, "1") == identity(f"{CREATE} DEFAULT CHARSET=utf8mb4", NOON, "1")
+    assert identity(one, NOON, "1") != identity(one.replace("int(11) COMMENT", "bigint COMMENT"), NOON, "1")
+    assert identity(one, NOON, "1") != identity(one, NOON + timedelta(seconds=1), "1")
+    assert identity(one, NOON, "1") != identity(one, NOON, "2")
     assert auto_increment(one) == 5
     assert auto_increment(CREATE) is None
+
+
+def test_the_stored_tables_behind_a_name() -> None:
+    rows = [("d/t", 7), ("d/p#P#p1", 9), ("d/p#P#p0", 8), ("d/q@0023P", 10)]
+    found = by_table(rows)
+    assert set(found) == {"d/t", "d/p", "d/q@0023P"}
+    assert by_table(reversed(rows)) == found
+    exchanged = by_table([("d/t", 8), ("d/p#P#p1", 9), ("d/p#P#p0", 7)])
+    assert exchanged["d/t"] != found["d/t"]
+    assert exchanged["d/p"] != found["d/p"]
+    swapped = by_table([("d/p#P#p1", 8), ("d/p#P#p0", 9)])
+    assert swapped["d/p"] != found["d/p"]
 
 
 def test_settled() -> None:

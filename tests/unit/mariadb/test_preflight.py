@@ -16,11 +16,16 @@ from tidewind.engines.mariadb.grants import (
     missing,
 )
 from tidewind.engines.mariadb.preflight import Seen, findings
-from tidewind.engines.mariadb.restore.survey import release_findings
+from tidewind.engines.mariadb.restore.closing import Rights
 from tidewind.engines.mariadb.server import version_of
 from tidewind.engines.mariadb.system_tables import ACCOUNT_TABLES, RULES, SYSTEM_TABLES, rule_of
 from tidewind.engines.mariadb.variables import NEVER, why_never
 from tidewind.ports.engine import ServerFacts
+
+
+def on_server(*rights: str) -> Rights:
+    return Rights(on_server=frozenset(rights), on_schemas={})
+
 
 GOOD = Seen(
     facts=ServerFacts(
@@ -44,11 +49,12 @@ GOOD = Seen(
     replica_sources=0,
     held=frozenset({*BACKUP_GRANTS, *CAPTURE_GRANTS}),
     account="`b`@`%`",
-    restore_held=frozenset({*RESTORE_GRANTS, "GRANT OPTION"}),
+    restore_rights=on_server(*RESTORE_GRANTS, "GRANT OPTION"),
     restore_account="`r`@`%`",
     reserved_tables=None,
     engines=(),
     versioned=(),
+    schemas=("shop",),
 )
 
 
@@ -68,10 +74,10 @@ def test_nothing_to_say_of_a_good_server() -> None:
         ({"variables": {**GOOD.variables, "binlog_format": "STATEMENT"}}, "warn", "binlog_format is STATEMENT"),
         ({"held": frozenset({*BACKUP_GRANTS, "DROP"})}, "warn", "has DROP, which it never needs"),
         ({"held": frozenset()}, "error", "lacks BINLOG MONITOR"),
-        ({"restore_held": frozenset(BACKUP_GRANTS)}, "error", "lacks ALTER"),
-        ({"restore_held": frozenset(BACKUP_GRANTS), "restore_account": None}, "warn", "lacks ALTER"),
+        ({"restore_rights": on_server(*BACKUP_GRANTS)}, "error", "lacks ALTER"),
+        ({"restore_rights": on_server(*BACKUP_GRANTS), "restore_account": None}, "warn", "lacks ALTER"),
         ({"facts": replace(GOOD.facts, version="10.4.30")}, "error", "older than 10.5"),
-        ({"facts": replace(GOOD.facts, version="10.5.29")}, "warn", "can be backed up and not restored"),
+        ({"facts": replace(GOOD.facts, version="10.5.29")}, "warn", "moves tables one by one"),
         (
             {"facts": replace(GOOD.facts, version="10.6.1"), "versioned": (("s", "h"),)},
             "error",
@@ -108,15 +114,6 @@ def test_grants_are_read_from_show_grants() -> None:
 )
 def test_version_of(text: str, numbers: tuple[int, ...]) -> None:
     assert version_of(text) == numbers
-
-
-def test_restores_are_refused_where_a_rename_of_many_tables_is_not_atomic() -> None:
-    assert release_findings((10, 6, 0)) == []
-    assert release_findings((11, 4, 5)) == []
-    (found,) = release_findings((10, 5, 29))
-    assert found.level == "error"
-    assert "10.5.29 is older than 10.6" in found.text
-    assert "Upgrade the server" in str(found.fix)
 
 
 def test_mysql_is_no_mariadb() -> None:

@@ -6,6 +6,7 @@ from services.restorer.rules.plan import Assumptions
 from tidewind.domain.manifest import Manifest, Table
 from tidewind.domain.records import BackupOutcome, RegistryEntry, Timeline, Tombstone
 from tidewind.ports.engine import ServerFacts, TargetState
+from tidewind.ports.restore import SourceState
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BACKUP = "bkp_0123456789"
@@ -110,6 +111,10 @@ def target(tables=None, **more):
         "connections": 3,
     }
     return TargetState(**(values | more))
+
+
+def source(**more):
+    return SourceState(**({"account_prints": None, "findings": (), "closing": "in a way"} | more))
 
 
 def timeline(name, began, restore=None, job=None, **more):

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 from services.restorer.rules import plan as plans
-from tests.unit.restorer.bench import ASSUMED, RESTORE, entry, manifest, table, target
+from tests.unit.restorer.bench import ASSUMED, RESTORE, entry, manifest, source, table, target
 from tidewind.ports.engine import Finding
 
 
-def plan_of(now=None, then=(), *, accounts=None, cluster=None, **seen):
-    return plans.of_snapshot(cluster or entry(), manifest(then), target(now, **seen), accounts, ASSUMED)
+def plan_of(now=None, then=(), *, accounts=None, cluster=None, found=(), **seen):
+    held = source(account_prints=accounts, findings=found)
+    return plans.of_snapshot(cluster or entry(), manifest(then), target(now, **seen), held, ASSUMED)
 
 
 def rows(count):
@@ -71,13 +72,22 @@ def test_findings_of_the_server_block_with_their_fix():
     assert plan_of(findings=(found,)).blockers == ("the server is a replica → Restore the primary instead",)
 
 
+def test_findings_about_the_source_block_and_warn_like_those_of_the_server_and_once():
+    lacks = Finding(subject="rights", level="error", text="lacks FILE", fix="GRANT FILE")
+    weaker = Finding(subject="gate", level="warn", text="one after another")
+    plan = plan_of(findings=(lacks,), found=(lacks, weaker))
+    assert plan.blockers == ("lacks FILE → GRANT FILE",)
+    assert plan.warnings == ("one after another",)
+    assert plan.to_json()["closing"] == "in a way"
+
+
 def test_another_server_at_the_address_blocks():
     assert "is not the one enrolled" in plan_of(cluster=entry(server_identity="1-bbbb")).blockers[0]
 
 
 def test_an_older_server_blocks_and_another_patch_does_not():
-    assert plans.of_snapshot(entry(), manifest(engine_version="10.11.99"), target(), None, ASSUMED).blockers == ()
-    blocked = plans.of_snapshot(entry(), manifest(engine_version="11.4.1"), target(), None, ASSUMED)
+    assert plans.of_snapshot(entry(), manifest(engine_version="10.11.99"), target(), source(), ASSUMED).blockers == ()
+    blocked = plans.of_snapshot(entry(), manifest(engine_version="11.4.1"), target(), source(), ASSUMED)
     assert "older than 11.4.1" in blocked.blockers[0]
 
 
@@ -87,11 +97,11 @@ def test_a_versioned_table_does_not_cross_the_release_that_moved_the_end_of_time
         engine_version="11.4.5",
     )
     later = target(facts=replace(target().facts, version="11.8.9"))
-    (blocked,) = plans.of_snapshot(entry(), held, later, None, ASSUMED).blockers
+    (blocked,) = plans.of_snapshot(entry(), held, later, source(), ASSUMED).blockers
     assert blocked.startswith("shop.prices is system-versioned")
     assert "older than 11.5" in blocked
     same = target(facts=replace(target().facts, version="11.4.9"))
-    assert plans.of_snapshot(entry(), held, same, None, ASSUMED).blockers == ()
+    assert plans.of_snapshot(entry(), held, same, source(), ASSUMED).blockers == ()
 
 
 def test_prepared_transactions_are_listed_and_warned_of():
@@ -117,6 +127,7 @@ def test_an_undo_needs_no_space_and_moves_what_was_kept():
     plan = plans.of_undo(
         entry(),
         target({("shop", "now"): rows(5)}, free_bytes=0),
+        source(),
         ASSUMED,
         restore_id=RESTORE,
         timeline="main",

@@ -181,7 +181,7 @@ class Poor:
 
 async def test_an_account_that_could_not_see_an_unfinished_restore_opens_nothing(desk):
     await desk.left_closed()
-    desk.server.answer = tuple(await survey._rights(Poor()))
+    desk.server.answer = tuple(await survey._rights(Poor(), ()))
     assert [finding.level for finding in desk.server.answer] == ["error"]
     assert await desk.keeper.look() == []
     assert desk.server.asked == 1

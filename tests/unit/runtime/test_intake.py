@@ -1,6 +1,7 @@
 """One command, one answer, one effect: whatever is repeated, and wherever it was interrupted."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from schemas import topics
 from schemas.envelope import Poison
 from tests.fakes import until
 from tests.unit.runtime.bench import CLUSTER, Instance, ScriptedKind, command, done
+from tidewind.domain import keys
 from tidewind.domain.problems import problem
 from tidewind.ports.bus import BusUnavailable
 from tidewind.ports.jobs import Reject
@@ -98,6 +100,17 @@ async def test_old_command_is_refused_unless_it_was_answered_before(tmp_path: Pa
     ] * 2
 
 
+async def test_a_rerouted_command_is_as_old_as_it_was_before(tmp_path: Path, kind: ScriptedKind) -> None:
+    service = Instance(tmp_path, kind, max_age_s=900)
+    young = command("rerouted", age_s=1)
+    assert young.origin is not None
+    first = replace(young.origin, first_ms=young.origin.timestamp_ms - 901_000)
+    await service.intake.handle(replace(young, origin=first))
+    reply = service.publisher.of(topics.REPLIES)[0].data
+    assert reply is not None
+    assert reply["problem"]["type"] == "urn:tidewind:problem:command-expired"
+
+
 async def test_reply_that_kafka_never_got_is_sent_when_the_command_comes_again(
     tmp_path: Path, kind: ScriptedKind
 ) -> None:
@@ -142,3 +155,15 @@ async def test_an_error_of_ours_is_answered_and_the_command_kept_for_replay(tmp_
     assert reply is not None
     assert reply["problem"]["type"] == "urn:tidewind:problem:internal-error"
     assert "hunter2" not in str(service.publisher.messages)
+
+
+async def test_a_record_that_cannot_be_read_is_answered_and_holds_up_no_partition(
+    tmp_path: Path, kind: ScriptedKind
+) -> None:
+    service = Instance(tmp_path, kind)
+    await service.store.put_if_absent(keys.registry(CLUSTER, 1), b'{"format": 2}')
+    with pytest.raises(Poison, match="format 2"):
+        await service.intake.handle(command())
+    reply = service.publisher.of(topics.REPLIES)[0].data
+    assert reply is not None
+    assert reply["problem"]["type"] == "urn:tidewind:problem:store-newer-format"

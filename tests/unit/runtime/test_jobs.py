@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from schemas import topics
 from tests.fakes import RecordingPublisher, until
 from tests.unit.runtime.bench import CLUSTER, RUN, Instance, ScriptedKind, command, done
@@ -10,6 +12,7 @@ from tidewind.domain import keys
 from tidewind.domain.problems import problem, refused
 from tidewind.domain.records import Accepted, CancelRequest, EpochClaim, Terminal
 from tidewind.ports.jobs import Ending, JobContext
+from tidewind.ports.store import StoreRefused
 
 
 async def never(_: JobContext) -> Ending:
@@ -114,6 +117,27 @@ async def test_a_predecessor_cannot_end_a_job_it_has_lost(tmp_path: Path) -> Non
     await until(lambda: not service.runner.running())
     assert await service.ledger.terminal(CLUSTER, job) is None
     assert service.publisher.of(topics.EVENTS) == []
+
+
+async def test_a_job_whose_records_the_store_refuses_is_taken_up_when_it_takes_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Instance(tmp_path, ScriptedKind(never))
+    await first.intake.handle(command())
+    await until(lambda: bool(first.runner.running()) and bool(first.publisher.of(topics.STATUS)))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreRefused("list", "jobs/", "ExpiredToken (400)", "renew the credentials")
+
+    monkeypatch.setattr(first.store, "list", refuse)
+    first.clock.advance(5)
+    await until(lambda: not first.runner.running())
+    finishing = ScriptedKind(done)
+    second = Instance(tmp_path, finishing, publisher=first.publisher, clock=first.clock, holder="two")
+    for key in second.view.keys("job/"):
+        second.view.silence[key] = 31
+    await second.look()
+    await until(lambda: finishing.worked == [2])
 
 
 async def test_a_stopped_instance_releases_its_job_for_the_next(tmp_path: Path) -> None:

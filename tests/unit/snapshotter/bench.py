@@ -189,15 +189,16 @@ class Bench:
         in_hand.lock_free.set()
         return in_hand
 
-    async def work(self, kind: JobKind, context: JobInHand) -> Ending:
-        """Work while time passes."""
+    async def work(self, kind: JobKind, context: JobInHand, *, step_s: float = 1) -> Ending:
+        """Work while time passes, in steps, whenever it is waited for: what truly takes time must not cost any here."""
         task = asyncio.ensure_future(kind.work(context))
 
         def ended() -> bool:
-            self.clock.advance(1)
+            if self.clock.awaited:
+                self.clock.advance(step_s)
             return task.done()
 
-        await until(ended)
+        await until(ended, deadline_s=30)
         return task.result()
 
     async def end(self, context: JobInHand, event: str = "tidewind.backup.completed.v1") -> None:

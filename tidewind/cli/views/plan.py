@@ -26,6 +26,8 @@ def plan_view(plan: Plan, zone: str, again: str | None) -> RenderableType:
     limit = duration(plan.get("limit_s"))
     rows.append(("takes", f"about {duration(plan.get('estimate_s'))} closed, given up and taken back after {limit}"))
     rows.append(("ends", counted(ended, "connection") if ended else "no connection is open now"))
+    if plan.get("closing"):
+        rows.append(("closing", printable(plan["closing"])))
     rows.append(("space", _space(plan)))
     rows.append(("way back", str(plan.get("way_back") or "–")))
     rows += [("warning", Text(printable(text, limit=1000), style="yellow")) for text in plan.get("warnings") or ()]

@@ -202,7 +202,13 @@ def _backup_state(one: State) -> Text:
 
 
 def _is_listed(one: State) -> bool:
-    return bool(one.get("listed", True)) and one.get("state") in ("pending", "running", "completed", "deleting")
+    return bool(one.get("listed", True)) and one.get("state") in (
+        "pending",
+        "running",
+        "completed",
+        "deleting",
+        "damaged",
+    )
 
 
 def _completed(backups: Sequence[State]) -> list[State]:

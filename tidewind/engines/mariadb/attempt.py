@@ -20,24 +20,28 @@ from tidewind.engines.mariadb.catalogue import (
     listing,
     outline,
     read_catalogue,
+    server_now,
+    show_create_table,
 )
 from tidewind.engines.mariadb.chunking import select_statement, whole
 from tidewind.engines.mariadb.connection import Control
-from tidewind.engines.mariadb.consistency import View, agree
-from tidewind.engines.mariadb.definition import settled
+from tidewind.engines.mariadb.consistency import View, agree, located
+from tidewind.engines.mariadb.ddl_hold import DdlHold
+from tidewind.engines.mariadb.definition import Identity, identity, settled
 from tidewind.engines.mariadb.failures import DEFINITION_CHANGED, code_of
 from tidewind.engines.mariadb.messages import Read, WrittenChunk
 from tidewind.engines.mariadb.objects import read_objects, sequence_row
+from tidewind.engines.mariadb.open_xa import position_before
 from tidewind.engines.mariadb.quoting import quote_names, quote_table
 from tidewind.engines.mariadb.readers import ReaderPool
 from tidewind.engines.mariadb.reading import Harvest, Path, Spoilt, TableReading
+from tidewind.engines.mariadb.server import LogPlace
 from tidewind.engines.mariadb.system_tables import KEPT_RULES, rule_of
 from tidewind.engines.mariadb.untransacted import OwnReading, read_on_its_own
 from tidewind.engines.mariadb.watchdog import watch
 from tidewind.ports.engine import DatabaseError
 
-SETTLING_LOOKS: Final = 3
-SETTLING_SECONDS: Final = 1.05
+SETTLING_SECONDS: Final = 0.1
 _COLUMNS_SQL: Final = (
     "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'mysql'"
     " AND GENERATION_EXPRESSION IS NULL ORDER BY TABLE_NAME, ORDINAL_POSITION"
@@ -62,6 +66,7 @@ class AttemptResult:
     system_tables: tuple[SystemTable, ...]
     unknown_system_tables: tuple[str, ...]
     prepared_xa: tuple[str, ...]
+    open_xa_position: str | None
 
     @property
     def stall_ms(self) -> float:
@@ -93,38 +98,58 @@ class Attempt:
         self._waste = waste
         self._expect = expect
 
-    async def run(self) -> AttemptResult:
-        """Raises Spoilt, DatabaseError, StoreError. Chunks that count for nothing are added to `waste`."""
+    async def run(self, hold: DdlHold | None = None) -> AttemptResult:
+        """Raises Spoilt, DatabaseError, StoreError. Chunks that count for nothing are added to `waste`. `hold` is
+        released as soon as all tables are read once: DDL does not wait for the last look at the log."""
         look = await self._first_look()
         await self._pool.ready()
         self._expect(float(sum(table.data_bytes for table in look.catalogue.tables)))
         prepared = await prepared_xa(self._control)
-        view = await agree(self._pool.readers, self._control)
+        await self._settle(look.catalogue)
+        agreement = await agree(self._pool.readers, self._control.access, may_lock=hold is None or not hold.held)
         await self._second_look(look)
+        view = await located(self._control, agreement)
         prepared = tuple(sorted({*prepared, *await prepared_xa(self._control)}))
         harvest = await self._read_transacted(look.catalogue)
         await self._pool.release()
-        own = await self._read_untransacted(look.catalogue)
-        system_tables, unknown = await self._read_system_tables(own)
+        try:
+            own = await self._read_untransacted(look.catalogue)
+            system_tables, unknown = await self._read_system_tables(own, hold)
+            objects = await self._with_sequence_rows(look.objects)
+        except Spoilt:
+            self._waste.extend(chunk for path in harvest.chunks for chunk in harvest.of(path))
+            raise
         return AttemptResult(
             look=look,
             view=view,
             harvest=harvest,
             own=own,
-            objects=await self._with_sequence_rows(look.objects),
+            objects=objects,
             system_tables=system_tables,
             unknown_system_tables=unknown,
             prepared_xa=prepared,
+            open_xa_position=await self._open_xa_position(prepared, view),
         )
+
+    async def _open_xa_position(self, prepared: Sequence[str], view: View) -> str | None:
+        if not prepared or view.log_hint is None:
+            return None
+        file, _, offset = view.log_hint.rpartition(":")
+        return await position_before(self._control, prepared, LogPlace(file, int(offset)))
 
     async def _first_look(self) -> Look:
         catalogue = await read_catalogue(self._control, self._excluded)
-        for _ in range(SETTLING_LOOKS):
-            if all(settled(entry.made, catalogue.taken_at) for entry in catalogue.listed):
-                break
-            await asyncio.sleep(SETTLING_SECONDS)
-            catalogue = await read_catalogue(self._control, self._excluded)
         return Look(catalogue=catalogue, objects=await self._objects(catalogue))
+
+    async def _settle(self, catalogue: Catalogue) -> None:
+        """Wait until the second is over in which the newest of the definitions was made (see `definition`). One that
+        is said to be of the future shows any change at once."""
+        looked_at = await server_now(self._control)
+        newest = max((entry.made for entry in catalogue.listed if entry.made and entry.made <= looked_at), default=None)
+        while True:
+            if settled(newest, await server_now(self._control)):
+                return
+            await asyncio.sleep(SETTLING_SECONDS)
 
     async def _objects(self, catalogue: Catalogue) -> tuple[DatabaseObject, ...]:
         return await read_objects(
@@ -141,8 +166,17 @@ class Attempt:
             changed = sorted({entry[:2] for entry in before ^ after})
             names = ", ".join(quote_table(*path) for path in changed[:5])
             raise Spoilt(changed[0] if len(changed) == 1 else None, f"definitions changed meanwhile: {names}")
+        for table in look.catalogue.tables:
+            # Nobody reads these under a lock later on.
+            if table.engine in WITHOUT_ROWS:
+                await self._look_again(table)
         if look.objects != await self._objects(look.catalogue):
             raise Spoilt(None, "a view, routine, trigger, event or sequence was altered meanwhile")
+
+    async def _look_again(self, table: TableFacts) -> None:
+        create = await show_create_table(self._control, *table.path)
+        if identity(create, table.identity.made, table.identity.stored) != table.identity:
+            raise Spoilt(table.path, f"{table.quoted}: its definition changed")
 
     async def _read_transacted(self, catalogue: Catalogue) -> Harvest:
         reading = TableReading(
@@ -153,15 +187,18 @@ class Attempt:
             chunk_bytes=self._chunk_bytes,
             first=self._first,
         )
-        watching = asyncio.create_task(watch(self._killer, self._pool.readers))
+        ended = asyncio.Event()
+        watching = asyncio.create_task(watch(self._killer, self._pool.readers, ended))
         running = asyncio.create_task(reading.run())
         try:
             await asyncio.wait([watching, running], return_when=asyncio.FIRST_COMPLETED)
             if watching.done():
                 watching.result()
             harvest = await running
+            await _end(watching, ended)
         except Spoilt:
             self._waste.extend(reading.harvest.everything())
+            await _end(watching, ended)
             raise
         finally:
             for task in (watching, running):
@@ -176,15 +213,26 @@ class Attempt:
         for table in catalogue.tables:
             if table.engine in TRANSACTIONAL | WITHOUT_ROWS:
                 continue
-            own[table.path] = await self._on_its_own([_read_whole(table)], table.data_bytes)
+            own[table.path] = await self._on_its_own([_read_whole(table)], table.data_bytes, table.identity)
         return own
 
-    async def _on_its_own(self, reads: Sequence[Read], size: int) -> OwnReading:
-        reading = await read_on_its_own(self._pool.readers[0], self._control, reads, size=size)
+    async def _on_its_own(
+        self, reads: Sequence[Read], size: int, seen: Identity | None = None, hold: DdlHold | None = None
+    ) -> OwnReading:
+        reading = await read_on_its_own(
+            self._pool.readers[0],
+            self._control,
+            reads,
+            size=size,
+            seen=seen,
+            once_read=hold.release if hold is not None else None,
+        )
         self._waste.extend(reading.waste)
         return reading
 
-    async def _read_system_tables(self, own: dict[Path, OwnReading]) -> tuple[tuple[SystemTable, ...], tuple[str, ...]]:
+    async def _read_system_tables(
+        self, own: dict[Path, OwnReading], hold: DdlHold | None
+    ) -> tuple[tuple[SystemTable, ...], tuple[str, ...]]:
         """All kept tables of the `mysql` schema in one reading, so that accounts and rights share a position."""
         rows = await self._control.rows(
             "SELECT TABLE_NAME, TABLE_TYPE, DATA_LENGTH FROM information_schema.TABLES"
@@ -206,10 +254,11 @@ class Attempt:
                 statement=f"SELECT {quote_names(columns[name])} FROM {quote_table('mysql', name)}",
                 partition=None,
                 transactional=False,
+                stored_name="",
             )
             for name, _ in kept
         ]
-        reading = await self._on_its_own(reads, sum(int(size or 0) for _, _, size in rows))
+        reading = await self._on_its_own(reads, sum(int(size or 0) for _, _, size in rows), hold=hold)
         found = []
         for name, rule in kept:
             chunks = reading.chunks["mysql", name]
@@ -251,7 +300,15 @@ def _read_whole(table: TableFacts) -> Read:
         statement=select_statement(table, whole(table)),
         partition=None,
         transactional=False,
+        stored_name=table.stored_name,
     )
+
+
+async def _end(watching: asyncio.Task[None], ended: asyncio.Event) -> None:
+    """Between two looks: to cancel one would end the connection, which the next attempt needs. Nothing is on its way
+    to the readers afterwards."""
+    ended.set()
+    await watching
 
 
 async def prepared_xa(control: Control) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ class MariaDBCaptureEngine:
             variables = await log_variables(control)
             status = await control.rows("SHOW MASTER STATUS")
             held, account = await rights_of(control)
-        return (*settings.findings(variables, filters(status)), *settings.rights(held, account))
+        return (*settings.findings(variables, filters(status)), *settings.rights(held.on_server, account))
 
     async def log_end(self, address: Address, login: Login) -> str:
         async with await Control.connect(Access(address=address, login=login)) as control:

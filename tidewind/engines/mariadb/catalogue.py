@@ -24,6 +24,7 @@ from tidewind.engines.mariadb.definition_text import with_true_defaults
 from tidewind.engines.mariadb.failures import code_of
 from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literals
 from tidewind.engines.mariadb.server import HISTORY_INSERT, version_of
+from tidewind.engines.mariadb.stored import NOTHING, STORED, STORED_NAME, by_table
 from tidewind.ports.engine import DatabaseError
 
 RESERVED_SCHEMA: Final = "tidewind"
@@ -59,6 +60,7 @@ class TableFacts:
     versioned: bool
     create: str
     identity: Identity
+    stored_name: str
     columns: tuple[ReadColumn, ...]
     key_name: str | None
     key: tuple[KeyColumn, ...]
@@ -77,7 +79,7 @@ class TableFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One line of information_schema.TABLES."""
+    """One line of information_schema.TABLES, and what of InnoDB stands behind it (see `stored`)."""
 
     schema: str
     name: str
@@ -86,6 +88,8 @@ class Listed:
     made: datetime | None
     data_bytes: int
     row_estimate: int
+    stored_name: str
+    stored: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +118,12 @@ async def server_now(control: Control) -> datetime:
 async def listing(control: Control, excluded_schemas: Sequence[str]) -> tuple[Listed, ...]:
     """Tables, views and sequences of all schemas but the excluded ones, in order of name."""
     rows = await control.rows(
-        "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_TIME, DATA_LENGTH, TABLE_ROWS"
+        f"SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_TIME, DATA_LENGTH, TABLE_ROWS, {STORED_NAME}"
         f" FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN ({text_literals(excluded_schemas)})"
         " AND TABLE_TYPE NOT LIKE '%TEMPORARY%'",
         deadline_s=_SCHEMA_SECONDS,
     )
+    stored = by_table(await control.rows(STORED, deadline_s=_SCHEMA_SECONDS))
     found = [
         Listed(
             schema=schema,
@@ -128,15 +133,17 @@ async def listing(control: Control, excluded_schemas: Sequence[str]) -> tuple[Li
             made=made.replace(tzinfo=UTC) if made else None,
             data_bytes=int(data_bytes or 0),
             row_estimate=int(row_estimate or 0),
+            stored_name=stored_name.decode(),
+            stored=stored.get(stored_name.decode(), NOTHING),
         )
-        for schema, name, kind, engine, made, data_bytes, row_estimate in rows
+        for schema, name, kind, engine, made, data_bytes, row_estimate, stored_name in rows
     ]
     return tuple(sorted(found, key=lambda entry: (entry.schema, entry.name)))
 
 
 def outline(listed: Sequence[Listed]) -> frozenset[tuple[Any, ...]]:
     """What of a listing DDL changes and rows do not: equal outlines, no DDL between the two looks."""
-    return frozenset((entry.schema, entry.name, entry.kind, entry.engine, entry.made) for entry in listed)
+    return frozenset((entry.schema, entry.name, entry.kind, entry.engine, entry.made, entry.stored) for entry in listed)
 
 
 async def read_schemas(control: Control, excluded_schemas: Sequence[str]) -> tuple[Schema, ...]:
@@ -152,8 +159,9 @@ async def read_schemas(control: Control, excluded_schemas: Sequence[str]) -> tup
 
 
 async def read_catalogue(control: Control, excluded_schemas: Sequence[str]) -> Catalogue:
-    """Everything about the tables. Tables dropped while we look are left out: the second look will notice.
-    Raises DatabaseError."""
+    """Everything about the tables. Tables dropped while we look are left out: the second look will notice. Each
+    table's definition is read after its place in the store: DDL that was on its way then has ended by then, for the
+    definition waits for its lock. Raises DatabaseError."""
     takes_history = version_of(control.server_version)[:2] >= HISTORY_INSERT
     taken_at = await server_now(control)
     schemas = await read_schemas(control, excluded_schemas)
@@ -212,7 +220,8 @@ def _table(
         engine=entry.engine or "",
         versioned=versioned,
         create=create,
-        identity=identity(create, entry.made),
+        identity=identity(create, entry.made, entry.stored),
+        stored_name=entry.stored_name,
         columns=tuple(read),
         key_name=key[0] if key else None,
         key=key[1] if key else (),

@@ -79,6 +79,10 @@ class Access:
         endpoint = self.address.endpoints[0]
         return f"{endpoint.host}:{endpoint.port}"
 
+    @property
+    def encrypted(self) -> bool:
+        return self.address.tls is not None and self.address.tls.mode != "disabled"
+
     def pinned(self, endpoint: Endpoint) -> "Access":
         """The same account on one endpoint only: what must stay on one server uses this."""
         return replace(self, address=replace(self.address, endpoints=(endpoint,)))
@@ -210,7 +214,7 @@ class Control:
             connection.close()
             raise
         except (pymysql.err.Error, OSError, TimeoutError) as error:
-            raise translate(error, access.subject, access.login.user) from error
+            raise translate(error, access.subject, access.login.user, encrypted=access.encrypted) from error
         connection._encoding = LOSSLESS_UTF8
         return cls(connection, access, connection.get_server_info())
 
@@ -311,6 +315,7 @@ def open_raw(
     settings: Mapping[str, str] | None = None,
     local_infile: bool = False,
     read_s: int = RAW_READ_SECONDS,
+    kind: type[RawConnection] = RawConnection,
 ) -> RawConnection:
     """A blocking connection to the first endpoint, autocommit on, session settings made. Raises DatabaseError.
 
@@ -320,7 +325,7 @@ def open_raw(
     endpoint = access.address.endpoints[0]
     context = tls_context(access.address.tls)
     try:
-        connection = RawConnection(
+        connection = kind(
             host=endpoint.host,
             port=endpoint.port,
             user=access.login.user,
@@ -342,7 +347,7 @@ def open_raw(
         for statement in session_statements(sql_mode=sql_mode, lock_wait_s=lock_wait_s, settings=settings):
             connection.query(statement)
     except (pymysql.err.Error, OSError) as error:
-        raise translate(error, access.subject, access.login.user) from error
+        raise translate(error, access.subject, access.login.user, encrypted=access.encrypted) from error
     return connection
 
 

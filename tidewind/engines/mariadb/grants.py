@@ -24,9 +24,8 @@ HARMLESS: Final = frozenset(
     {*BACKUP_GRANTS, *CAPTURE_GRANTS, "USAGE", "SHOW DATABASES", "LOCK TABLES", "CONNECTION ADMIN"}
 )
 
-RESTORE_GRANTS: Final = frozenset(
+DATA_GRANTS: Final = frozenset(
     {
-        *BACKUP_GRANTS,
         "INSERT",
         "UPDATE",
         "DELETE",
@@ -38,16 +37,23 @@ RESTORE_GRANTS: Final = frozenset(
         "CREATE VIEW",
         "CREATE ROUTINE",
         "ALTER ROUTINE",
-        "CREATE USER",
-        "SUPER",
-        "SET USER",
-        "CONNECTION ADMIN",
-        "BINLOG REPLAY",
-        "READ_ONLY ADMIN",
     }
 )
+"""What a restore does to data: held on the server, or on every schema of the cluster."""
+
+_ADMINISTRATION: Final = frozenset(
+    {"CREATE USER", "SUPER", "SET USER", "CONNECTION ADMIN", "BINLOG REPLAY", "READ_ONLY ADMIN"}
+)
+
+RESTORE_GRANTS: Final = frozenset({*BACKUP_GRANTS, *DATA_GRANTS, *_ADMINISTRATION})
+
+STATEMENT_GRANTS: Final = frozenset({*BACKUP_GRANTS, *_ADMINISTRATION, "FEDERATED ADMIN", "GRANT OPTION"})
+"""On the server, for an account that restores without rights on the tables of `mysql`: besides, it needs DATA_GRANTS
+with GRANT OPTION on every schema, and whatever else it is to give back."""
 
 _GLOBAL: Final = re.compile(r"^GRANT (.+?) ON \*\.\* TO ", re.IGNORECASE)
+_SCHEMA: Final = re.compile(r"^GRANT (.+?) ON `((?:[^`]|``)+)`\.\* TO ", re.IGNORECASE)
+_WILD: Final = re.compile(r"\\.|.", re.DOTALL)
 _SYNONYMS: Final = {
     "REPLICA MONITOR": "SLAVE MONITOR",
     "REPLICATION CLIENT": "BINLOG MONITOR",
@@ -69,6 +75,38 @@ def global_grants(show_grants: Iterable[str]) -> frozenset[str]:
         if line.upper().rstrip().endswith("WITH GRANT OPTION"):
             found.add("GRANT OPTION")
     return frozenset(found)
+
+
+def schema_grants(show_grants: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Rights on schemas in the lines of SHOW GRANTS, by the pattern each grant names."""
+    found: dict[str, frozenset[str]] = {}
+    for line in show_grants:
+        match = _SCHEMA.match(line)
+        if match is None:
+            continue
+        rights = {_SYNONYMS.get(name.strip(), name.strip()) for name in match.group(1).upper().split(",")}
+        if line.upper().rstrip().endswith("WITH GRANT OPTION"):
+            rights.add("GRANT OPTION")
+        pattern = match.group(2).replace("``", "`")
+        found[pattern] = found.get(pattern, frozenset()) | rights
+    return found
+
+
+def matches(pattern: str, schema: str) -> bool:
+    """Whether a grant on the pattern is one on the schema of this name."""
+    return re.fullmatch(_WILD.sub(_as_regex, pattern), schema, re.IGNORECASE | re.DOTALL) is not None
+
+
+def pattern_of(schema: str) -> str:
+    """The pattern that matches the schema of this name and no other."""
+    return re.sub(r"[\\%_]", r"\\\g<0>", schema)
+
+
+def _as_regex(token: re.Match[str]) -> str:
+    text = token.group()
+    if text in ("%", "_"):
+        return ".*" if text == "%" else "."
+    return re.escape(text[1:] if len(text) > 1 else text)
 
 
 def missing(held: frozenset[str], wanted: Iterable[str]) -> list[str]:

@@ -30,7 +30,7 @@ async def named_between(control: Control, start: LogPlace, end: LogPlace, tables
     for file in files:
         offset = start.offset if file == start.file else 4
         for _ in range(PAGES_MAX):
-            events = await control.rows(f"SHOW BINLOG EVENTS IN {_string(file)} FROM {offset} LIMIT {PAGE_EVENTS}")
+            events = await control.rows(f"SHOW BINLOG EVENTS IN {quoted_file(file)} FROM {offset} LIMIT {PAGE_EVENTS}")
             for event in events:
                 if file == end.file and int(event[1]) >= end.offset:
                     return False
@@ -44,7 +44,7 @@ async def named_between(control: Control, start: LogPlace, end: LogPlace, tables
     return False
 
 
-def _string(file: str) -> str:
+def quoted_file(file: str) -> str:
     """SHOW takes a plain string only."""
     if not re.fullmatch(r"[^'\\\0]+", file):
         raise ValueError(f"{file!r} is not the name of a log file")

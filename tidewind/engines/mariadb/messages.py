@@ -9,7 +9,9 @@ from typing import Literal
 
 from tidewind.engines.mariadb.connection import Access
 from tidewind.engines.mariadb.definition import Identity
+from tidewind.engines.mariadb.server import LogPlace
 from tidewind.ports.engine import StoreFactory
+from tidewind.ports.store import StoreError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +37,23 @@ class Begin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Locate:
+    """Ask the server where in the log the snapshot stands. Answers: Located, Failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Read:
     """Read one statement into objects. With `transactional` inside the snapshot, under a savepoint, and with the
     table's identity as it was under the read's own metadata lock; else outside, as the table is now. With `expected`
-    nothing is read if the table is a different one already. Answers: Done, Failed."""
+    nothing is read if the table is a different one already. `stored_name` is InnoDB's for it,
+    empty if its identity is of no interest. Answers: Done, Failed."""
 
     schema: str
     table: str
     statement: str
     partition: str | None
     transactional: bool
+    stored_name: str
     expected: Identity | None = None
 
 
@@ -53,7 +62,7 @@ class Release:
     """End the snapshot's transaction, if any. Answers: Done, Failed."""
 
 
-Request = Begin | Read | Release
+Request = Begin | Locate | Read | Release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +72,17 @@ class Ready:
 
 @dataclass(frozen=True, kw_only=True)
 class Began:
-    """`log_file` and `log_position` of the snapshot, None where the server keeps no log; `clock` is its UTC time."""
+    """`clock` is the server's UTC time just after the snapshot began."""
 
-    log_file: str | None
-    log_position: int | None
     clock: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """What the server says of the snapshot's place, None where it keeps no log. It may be another session's (see
+    `consistency`)."""
+
+    place: LogPlace | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +106,13 @@ class Done:
 @dataclass(frozen=True, kw_only=True)
 class Failed:
     """`changed`: the table is not what it was. `interrupted`: our read was ended for somebody who waited; it may be
-    read again. Others carry what the exception said."""
+    read again. Others carry what the exception said, and what to do; the store's errors are `store` itself."""
 
     reason: Literal["changed", "interrupted", "database", "store", "internal"]
     kind: str
     detail: str
+    next_step: str | None = None
+    store: StoreError | None = None
     chunks: tuple[WrittenChunk, ...] = ()
 
 
@@ -107,4 +124,4 @@ class Progress:
     row_bytes: int
 
 
-Answer = Ready | Began | Done | Failed | Progress
+Answer = Ready | Began | Located | Done | Failed | Progress

@@ -18,7 +18,10 @@ from tidewind.engines.mariadb.catalogue import (
 from tidewind.engines.mariadb.connection import Access, Control
 from tidewind.engines.mariadb.log import settings
 from tidewind.engines.mariadb.quoting import account_name, quote_name, quote_table, text_literals
-from tidewind.engines.mariadb.server import ATOMIC_RENAME, HISTORY_INSERT, OLDEST, server_facts
+from tidewind.engines.mariadb.restore import closing
+from tidewind.engines.mariadb.restore.closing import Rights
+from tidewind.engines.mariadb.restore.names import SYSTEM_SCHEMAS, is_ours
+from tidewind.engines.mariadb.server import HISTORY_INSERT, OLDEST, server_facts
 from tidewind.ports.engine import Address, DatabaseError, Finding, Login, Preflight, ServerFacts
 
 _FENCE_TABLE: Final = "fence"
@@ -35,11 +38,12 @@ class Seen:
     replica_sources: int | None
     held: frozenset[str]
     account: str
-    restore_held: frozenset[str] | None
+    restore_rights: Rights | None
     restore_account: str | None
     reserved_tables: tuple[str, ...] | None
     engines: tuple[tuple[str, str, str], ...]
     versioned: tuple[tuple[str, str], ...]
+    schemas: tuple[str, ...]
     filtered: str = ""
     """What SHOW MASTER STATUS says that the log leaves out."""
 
@@ -48,35 +52,37 @@ async def look_at(address: Address, login: Login, restore_login: Login | None) -
     """Raises DatabaseError if the server cannot be reached or refuses an account."""
     async with await Control.connect(Access(address=address, login=login)) as control:
         facts = await server_facts(control)
-        restore_held = restore_account = None
+        restore_account = None
+        rights, account = await rights_of(control)
+        restore_rights = rights
         if restore_login is not None and restore_login.user != login.user:
             async with await Control.connect(Access(address=address, login=restore_login)) as other:
-                restore_held, restore_account = await rights_of(other)
-        held, account = await rights_of(control)
+                restore_rights, restore_account = await rights_of(other)
         seen = Seen(
             facts=facts,
             subject=control.access.subject,
             variables=await log_variables(control),
             galera=await _galera(control),
             replica_sources=await _replica_sources(control),
-            held=held,
+            held=rights.on_server,
             account=account,
-            restore_held=restore_held if restore_login is not None and restore_login.user != login.user else held,
+            restore_rights=restore_rights,
             restore_account=restore_account,
             reserved_tables=await _reserved(control),
             engines=await _foreign_tables(control),
             versioned=await _versioned(control),
+            schemas=await _schemas(control),
             filtered=await _filtered(control),
         )
     return Preflight(facts=facts, findings=tuple(findings(seen)))
 
 
-async def rights_of(control: Control) -> tuple[frozenset[str], str]:
-    """(global rights held, the account as GRANT names it). Raises DatabaseError."""
+async def rights_of(control: Control) -> tuple[Rights, str]:
+    """(rights held, the account as GRANT names it). Raises DatabaseError."""
     rows = await control.rows("SHOW GRANTS")
     account: str = await control.value("SELECT CURRENT_USER()")
     user, _, host = account.rpartition("@")
-    return grants.global_grants(str(row[0]) for row in rows), account_name(user, host)
+    return Rights.of([str(row[0]) for row in rows]), account_name(user, host)
 
 
 async def log_variables(control: Control) -> dict[str, str]:
@@ -141,6 +147,13 @@ async def _versioned(control: Control) -> tuple[tuple[str, str], ...]:
     return tuple((str(schema), str(table)) for schema, table in rows)
 
 
+async def _schemas(control: Control) -> tuple[str, ...]:
+    """Those of the users."""
+    rows = await control.rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
+    names = [str(row[0]) for row in rows]
+    return tuple(name for name in names if name.lower() not in SYSTEM_SCHEMAS and not is_ours(name))
+
+
 def findings(seen: Seen) -> list[Finding]:
     """Everything worth an operator's look, errors for what makes backups or restores impossible."""
     return [*_server(seen), *settings.findings(seen.variables, seen.filtered), *_rights_findings(seen), *_content(seen)]
@@ -149,16 +162,8 @@ def findings(seen: Seen) -> list[Finding]:
 def _server(seen: Seen) -> list[Finding]:
     found: list[Finding] = []
     release = tuple(int(part) for part in seen.facts.version.split(".")[:2])
-    if OLDEST <= release < ATOMIC_RENAME:
-        found.append(
-            Finding(
-                subject="database",
-                level="warn",
-                text=f"MariaDB {seen.facts.version} can be backed up and not restored: renaming many tables is safe"
-                " against a crash from 10.6 on",
-                fix="Upgrade the server before a restore is needed; the backups taken until then stay good",
-            )
-        )
+    if release >= OLDEST:
+        found.extend(closing.release_findings(release))
     if release < OLDEST:
         found.append(
             Finding(
@@ -170,7 +175,12 @@ def _server(seen: Seen) -> list[Finding]:
         )
     if seen.galera:
         found.append(
-            Finding(subject="database", level="error", text="the server is a Galera node; those are not supported yet")
+            Finding(
+                subject="database",
+                level="error",
+                text="the server is a Galera node; those are not supported yet",
+                fix="Enrol a server that belongs to no Galera cluster (wsrep_on = OFF)",
+            )
         )
     if seen.replica_sources:
         found.append(
@@ -205,21 +215,8 @@ def _rights_findings(seen: Seen) -> list[Finding]:
             )
             for name in grants.excess(seen.held)
         )
-    lacking = grants.missing(seen.restore_held or frozenset(), grants.RESTORE_GRANTS)
-    if seen.restore_held is not None and "GRANT OPTION" not in seen.restore_held:
-        lacking.append("GRANT OPTION")
-    if lacking:
-        account = seen.restore_account or seen.account
-        found.append(
-            Finding(
-                subject="grants",
-                level="error" if seen.restore_account else "warn",
-                text=f"the account for restores lacks {', '.join(lacking)}",
-                fix=f"GRANT ALL PRIVILEGES ON *.* TO {account} WITH GRANT OPTION;"
-                if seen.restore_account
-                else "Enrol the cluster with restore_credentials of an account that has them",
-            )
-        )
+    if seen.restore_rights is not None:
+        found.extend(_restore_findings(seen, seen.restore_rights))
     if seen.replica_sources is None and not any("SLAVE MONITOR" in finding.text for finding in found):
         found.append(
             Finding(
@@ -230,6 +227,32 @@ def _rights_findings(seen: Seen) -> list[Finding]:
             )
         )
     return found or [Finding(subject="grants", level="ok", text="all that is needed, nothing in excess")]
+
+
+def _restore_findings(seen: Seen, rights: Rights) -> list[Finding]:
+    account = seen.restore_account or seen.account
+    lacking = closing.lacking(rights, seen.schemas)
+    fixes = [one.fix(account) for one in lacking]
+    if not closing.meant_for_statements(rights):
+        if "GRANT OPTION" not in rights.on_server:
+            lacking = [*lacking, closing.Lacking(rights=("GRANT OPTION",), on="*.*")]
+        fixes = [f"GRANT ALL PRIVILEGES ON *.* TO {account} WITH GRANT OPTION;"] if lacking else []
+    missing = "; ".join(f"{', '.join(one.rights)} on {one.on}" for one in lacking)
+    found = []
+    if lacking:
+        found.append(
+            Finding(
+                subject="grants",
+                level="error" if seen.restore_account else "warn",
+                text=f"the account for restores lacks {missing}",
+                fix="; ".join(fixes)
+                if seen.restore_account
+                else "Enrol the cluster with restore_credentials of an account that has them",
+            )
+        )
+    if seen.restore_account and closing.meant_for_statements(rights):
+        found.extend(closing.rights_findings(rights))
+    return found
 
 
 def _content(seen: Seen) -> list[Finding]:

@@ -38,6 +38,13 @@ def text_literal(value: str) -> str:
     return f"_utf8mb4 X'{value.encode().hex()}'"
 
 
+def text_value(value: str) -> str:
+    """The same in quotes, for where the grammar takes no introducer: passwords and the options of accounts. Needs a
+    session without NO_BACKSLASH_ESCAPES."""
+    escaped = value.replace("\\", "\\\\").replace("'", "''").replace("\0", "\\0")
+    return f"'{escaped}'"
+
+
 def text_literals(values: Iterable[str]) -> str:
     """A list for IN (…); an empty one matches nothing."""
     return ", ".join(text_literal(value) for value in values) or "NULL"

@@ -27,7 +27,7 @@ from tidewind.engines.mariadb.messages import (
 )
 from tidewind.engines.mariadb.worker import run_reader
 from tidewind.ports.engine import DatabaseError, StoreFactory
-from tidewind.ports.store import StoreError, StoreUnavailable
+from tidewind.ports.store import StoreError
 
 START_SECONDS: Final = 60.0
 JOIN_SECONDS: Final = 5.0
@@ -106,14 +106,9 @@ def _ended(process: SpawnProcess) -> DatabaseError:
 
 def failure(answer: Failed) -> DatabaseError | StoreError:
     """The exception an answer stands for."""
-    if answer.reason == "store":
-        kinds = {kind.__name__: kind for kind in _store_errors(StoreError)}
-        return kinds.get(answer.kind, StoreUnavailable)("write", "", answer.detail)
-    return DatabaseError(answer.kind, answer.detail)
-
-
-def _store_errors(kind: type[StoreError]) -> list[type[StoreError]]:
-    return [kind, *(found for child in kind.__subclasses__() for found in _store_errors(child))]
+    if answer.store is not None:
+        return answer.store
+    return DatabaseError(answer.kind, answer.detail, answer.next_step)
 
 
 class ReaderPool:

@@ -136,6 +136,7 @@ class TableReading:
                         statement=select_statement(table, piece),
                         partition=piece.partition,
                         transactional=True,
+                        stored_name=table.stored_name,
                         expected=table.identity if number in self._interruptions else None,
                     )
                 )

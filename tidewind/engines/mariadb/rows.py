@@ -16,6 +16,7 @@ The C module does this at a gigabyte a second; `PythonRowConverter` is the same 
 compiler. Both give the same bytes, which a property test holds them to.
 """
 
+from struct import Struct
 from typing import Final
 
 _ESCAPES: Final = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"))
@@ -27,6 +28,7 @@ _P2: Final = 0xC2B2AE3D27D4EB4F
 _P3: Final = 0x165667B19E3779F9
 _P4: Final = 0x85EBCA77C2B2AE63
 _P5: Final = 0x27D4EB2F165667C5
+_STRIPE: Final = Struct("<4Q")
 _NOT_ROWS: Final = "the server's answer is not a sequence of rows"
 _LENGTH_BYTES: Final = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 
@@ -51,11 +53,18 @@ class _RunningHash:
         self._total += len(data)
         data = self._tail + data
         whole = len(data) & ~31
-        lanes = self._lanes
-        for at in range(0, whole, 32):
-            for lane in range(4):
-                word = int.from_bytes(data[at + lane * 8 : at + lane * 8 + 8], "little")
-                lanes[lane] = _mix(lanes[lane], word)
+        one, two, three, four = self._lanes
+        # Written out: this loop is where an installation without a compiler spends its time.
+        for first, second, third, fourth in _STRIPE.iter_unpack(data[:whole]):
+            one = (one + first * _P2) & _MASK
+            one = ((one << 31 | one >> 33) * _P1) & _MASK
+            two = (two + second * _P2) & _MASK
+            two = ((two << 31 | two >> 33) * _P1) & _MASK
+            three = (three + third * _P2) & _MASK
+            three = ((three << 31 | three >> 33) * _P1) & _MASK
+            four = (four + fourth * _P2) & _MASK
+            four = ((four << 31 | four >> 33) * _P1) & _MASK
+        self._lanes = [one, two, three, four]
         self._tail = data[whole:]
 
     def digest(self) -> int:

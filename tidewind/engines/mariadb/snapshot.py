@@ -10,7 +10,7 @@ A snapshot is one consistent state of all schemas, read by several processes wit
 5. what no snapshot covers is read on its own, with its own position (`untransacted`).
 
 DDL voids an attempt only for tables not yet read. After `FREE_ATTEMPTS` void attempts DDL, and only DDL, is held off
-for a bounded time.
+for a bounded time (`ddl_hold`).
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from tidewind.engines.mariadb import content
 from tidewind.engines.mariadb.attempt import Attempt, AttemptResult
 from tidewind.engines.mariadb.catalogue import excluded
 from tidewind.engines.mariadb.connection import Access, Control
-from tidewind.engines.mariadb.consistency import DdlHold
+from tidewind.engines.mariadb.ddl_hold import DdlHold
 from tidewind.engines.mariadb.definition_text import is_text, with_hexadecimal_defaults
 from tidewind.engines.mariadb.messages import WrittenChunk
 from tidewind.engines.mariadb.preflight import look_at
@@ -163,10 +163,7 @@ async def _attempts(
             if number < FREE_ATTEMPTS:
                 return await attempt.run()
             async with DdlHold(control.access, HOLD_SECONDS) as hold:
-                result = await attempt.run()
-                if not hold.lost:
-                    return result
-                why = f"DDL could be held off for {HOLD_SECONDS:.0f} s only"
+                return await attempt.run(hold)
         except Spoilt as spoilt:
             why = spoilt.detail
             if spoilt.path is not None:
@@ -227,6 +224,7 @@ def _content(
         variables=variables,
         variable_defaults=defaults,
         prepared_xa=result.prepared_xa,
+        open_xa_position=result.open_xa_position,
         chunks=content.in_number_order(groups),
         settings=settings,
         writer_stall_ms=result.stall_ms,

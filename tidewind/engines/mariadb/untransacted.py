@@ -7,13 +7,15 @@ kept and marked as not exact. Small ones are then read under a global read lock 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tidewind.engines.mariadb.connection import Access, Control
+from tidewind.engines.mariadb.definition import Identity
 from tidewind.engines.mariadb.log_scan import named_between
 from tidewind.engines.mariadb.messages import Done, Failed, Read, WrittenChunk
+from tidewind.engines.mariadb.quoting import quote_table
 from tidewind.engines.mariadb.readers import Reader, failure
 from tidewind.engines.mariadb.reading import Path, Spoilt
 from tidewind.engines.mariadb.server import gtid_at, log_place
@@ -35,14 +37,26 @@ class OwnReading:
     stall_ms: float = 0.0
 
 
-async def read_on_its_own(reader: Reader, control: Control, reads: Sequence[Read], *, size: int) -> OwnReading:
-    """Read tables together, so that they share one position. Raises Spoilt, DatabaseError, StoreError."""
+async def read_on_its_own(
+    reader: Reader,
+    control: Control,
+    reads: Sequence[Read],
+    *,
+    size: int,
+    seen: Identity | None = None,
+    once_read: Callable[[], Awaitable[None]] | None = None,
+) -> OwnReading:
+    """Read tables together, so that they share one position. `seen` is what each must still be, since the definition
+    that is kept was read before. `once_read` is called between the first reading and the look at the log, which takes
+    long where much is written. Raises Spoilt, DatabaseError, StoreError."""
     waste: list[WrittenChunk] = []
     names = {(read.schema, read.table) for read in reads}
     for _ in range(TRIES):
         before = await log_place(control)
-        chunks = await _read_all(reader, reads)
+        chunks = await _read_all(reader, reads, seen)
         after = await log_place(control)
+        if once_read is not None:
+            await once_read()
         if before is None or after is None:
             return OwnReading(chunks=chunks, position=None, exact=True, waste=tuple(waste))
         if not await named_between(control, before, after, names):
@@ -50,16 +64,18 @@ async def read_on_its_own(reader: Reader, control: Control, reads: Sequence[Read
             return OwnReading(chunks=chunks, position=position, exact=True, waste=tuple(waste))
         waste.extend(chunk for group in chunks.values() for chunk in group)
     if size <= LOCKED_BYTES_MAX:
-        locked = await _read_locked(reader, control.access, reads, waste)
+        locked = await _read_locked(reader, control.access, reads, waste, seen)
         if locked is not None:
             return locked
     place = await log_place(control)
     begun = await gtid_at(control, place) if place else None
-    chunks = await _read_all(reader, reads)
+    chunks = await _read_all(reader, reads, seen)
     return OwnReading(chunks=chunks, position=begun, exact=False, waste=tuple(waste))
 
 
-async def _read_all(reader: Reader, reads: Sequence[Read]) -> dict[Path, tuple[WrittenChunk, ...]]:
+async def _read_all(
+    reader: Reader, reads: Sequence[Read], seen: Identity | None
+) -> dict[Path, tuple[WrittenChunk, ...]]:
     chunks = {}
     for read in reads:
         path = (read.schema, read.table)
@@ -69,12 +85,15 @@ async def _read_all(reader: Reader, reads: Sequence[Read]) -> dict[Path, tuple[W
                 raise Spoilt(path, answer.detail)
             raise failure(answer)
         assert isinstance(answer, Done)
+        # The text only: some engines change the time of creation with the rows, and DDL meanwhile is in the log.
+        if seen is not None and (answer.identity is None or answer.identity.text_sha256 != seen.text_sha256):
+            raise Spoilt(path, f"{quote_table(*path)}: its definition changed")
         chunks[path] = answer.chunks
     return chunks
 
 
 async def _read_locked(
-    reader: Reader, access: Access, reads: Sequence[Read], waste: list[WrittenChunk]
+    reader: Reader, access: Access, reads: Sequence[Read], waste: list[WrittenChunk], seen: Identity | None
 ) -> OwnReading | None:
     """Under FLUSH TABLES WITH READ LOCK, if it is to be had at once and the read is short; None if not."""
     async with await Control.connect(access, lock_wait_s=1) as locking:
@@ -84,7 +103,7 @@ async def _read_locked(
             async with asyncio.timeout(LOCK_SECONDS):
                 await locking.execute("FLUSH TABLES WITH READ LOCK")
                 place = await log_place(locking)
-                reading = asyncio.ensure_future(_read_all(reader, reads))
+                reading = asyncio.ensure_future(_read_all(reader, reads, seen))
                 chunks = await asyncio.shield(reading)
         except TimeoutError:
             locking.abandon()

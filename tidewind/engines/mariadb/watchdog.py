@@ -5,6 +5,7 @@ list is looked at twenty times a second, and our read of a table that a waiting 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,11 +26,13 @@ _WAITERS: Final = (
 )
 
 
-async def watch(control: Control, readers: Sequence[Reader]) -> None:
-    """Runs until it is cancelled. `control` is a connection of its own, so that nothing holds it up."""
+async def watch(control: Control, readers: Sequence[Reader], ended: asyncio.Event) -> None:
+    """Runs until `ended`. `control` is a connection of its own, so that nothing holds it up."""
     given_way: set[tuple[int, str]] = set()
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await ended.wait()
         busy = [reader for reader in readers if reader.reading is not None]
         if not busy:
             continue

@@ -28,6 +28,8 @@ from tidewind.engines.mariadb.messages import (
     Begin,
     Done,
     Failed,
+    Locate,
+    Located,
     Progress,
     Read,
     ReaderSettings,
@@ -37,6 +39,8 @@ from tidewind.engines.mariadb.messages import (
 )
 from tidewind.engines.mariadb.quoting import quote_table, text_literal
 from tidewind.engines.mariadb.reader import ObjectSource, RowStream, write_objects
+from tidewind.engines.mariadb.server import LogPlace
+from tidewind.engines.mariadb.stored import ALTERED, NOTHING, STORED, by_table
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.store import Store, StoreError
 
@@ -46,7 +50,6 @@ _UNCONVERTED: Final = "SET character_set_results = NULL"
 _CONVERTED: Final = "SET character_set_results = utf8mb4"
 _BEGIN: Final = (
     b"START TRANSACTION WITH CONSISTENT SNAPSHOT",
-    b"SHOW STATUS LIKE 'binlog_snapshot_%'",
     b"SELECT UTC_TIMESTAMP(6)",
 )
 
@@ -67,6 +70,8 @@ class _Reader:
         self._executor = ThreadPoolExecutor(1, "database")
         self._number = settings.number
         self._connection: RawConnection | None = None
+        self._altered: str | None = None
+        self._stored: dict[str, str] = {}
 
     async def serve(self) -> None:
         requests: asyncio.Queue[Request] = asyncio.Queue()
@@ -100,6 +105,8 @@ class _Reader:
         try:
             if isinstance(request, Begin):
                 return await self._begin(request)
+            if isinstance(request, Locate):
+                return Located(place=await self._blocking(self._place))
             if isinstance(request, Read):
                 found = await self._read(request, store, written)
                 return Done(chunks=tuple(written), identity=found)
@@ -112,7 +119,7 @@ class _Reader:
         access = self._settings.access
         code = code_of(error)
         if isinstance(error, StoreError):
-            return Failed(reason="store", kind=type(error).__name__, detail=str(error), chunks=chunks)
+            return Failed(reason="store", kind=type(error).__name__, detail=str(error), store=error, chunks=chunks)
         if isinstance(error, ValueError):
             return Failed(reason="internal", kind="internal-error", detail=str(error), chunks=chunks)
         if code in DEFINITION_CHANGED or code in LOCK_TIMEOUT:
@@ -138,11 +145,12 @@ class _Reader:
         return began
 
     def _begin_at(self, at: float) -> Began:
-        """All three statements leave in one write, so that nothing lies between snapshot, position and time; and at an
-        instant all readers share, so that the snapshots fall close together."""
+        """Both statements leave in one write, so that nothing lies between snapshot and time; and at an instant all
+        readers share, so that the snapshots fall close together."""
         connection = self._connection
         assert connection is not None
         connection.query("ROLLBACK")
+        self._altered = None
         packets = b"".join(
             (len(sql) + 1).to_bytes(3, "little") + b"\0" + bytes([COMMAND.COM_QUERY]) + sql for sql in _BEGIN
         )
@@ -155,15 +163,17 @@ class _Reader:
             connection._next_seq_id = 1
             connection._read_query_result()
             answers.append(connection._result.rows)
-        status = {name.lower(): value for name, value in answers[1] or ()}
-        log_file = status.get("binlog_snapshot_file") or None
-        return Began(
-            log_file=log_file,
-            log_position=int(status["binlog_snapshot_position"]) if log_file else None,
-            clock=answers[2][0][0].replace(tzinfo=UTC).isoformat(),
-        )
+        return Began(clock=answers[1][0][0].replace(tzinfo=UTC).isoformat())
+
+    def _place(self) -> LogPlace | None:
+        assert self._connection is not None
+        rows = raw_rows(self._connection, self._settings.access, "SHOW STATUS LIKE 'binlog_snapshot_%'")
+        status = {name.lower(): value for name, value in rows}
+        file = status.get("binlog_snapshot_file")
+        return LogPlace(file, int(status["binlog_snapshot_position"])) if file else None
 
     async def _read(self, request: Read, store: Store, written: list[WrittenChunk]) -> Identity | None:
+        found: Identity | None = None
         if request.transactional:
             await self._blocking(self._run, "SAVEPOINT tidewind_chunk")
         try:
@@ -180,7 +190,8 @@ class _Reader:
                 next_number=self._next_number,
                 written=lambda chunk: self._note(chunk, written),
             )
-            found: Identity = await self._blocking(self._identity, request)
+            if request.stored_name:
+                found = await self._blocking(self._identity, request)
             return found
         except BaseException as error:
             if not _in_step(error):
@@ -209,7 +220,16 @@ class _Reader:
             "SELECT CREATE_TIME FROM information_schema.TABLES"
             f" WHERE TABLE_SCHEMA = {text_literal(request.schema)} AND TABLE_NAME = {text_literal(request.table)}",
         )
-        return identity(create, made[0][0].replace(tzinfo=UTC) if made and made[0][0] else None)
+        # Before the look at what is stored: an exchange that is not seen by it is seen by the next.
+        altered = raw_rows(self._connection, access, ALTERED)[0][1]
+        if altered != self._altered:
+            self._stored = by_table(raw_rows(self._connection, access, STORED))
+            self._altered = altered
+        return identity(
+            create,
+            made[0][0].replace(tzinfo=UTC) if made and made[0][0] else None,
+            self._stored.get(request.stored_name, NOTHING),
+        )
 
     def _release(self) -> None:
         """Lets go of the table's metadata lock and keeps the snapshot. A dead connection has let go already."""
@@ -239,4 +259,4 @@ def _in_step(error: BaseException) -> bool:
 
 
 def _failed(error: DatabaseError, chunks: tuple[WrittenChunk, ...] = ()) -> Failed:
-    return Failed(reason="database", kind=error.kind, detail=error.detail, chunks=chunks)
+    return Failed(reason="database", kind=error.kind, detail=error.detail, next_step=error.next_step, chunks=chunks)

@@ -15,7 +15,7 @@ from tidewind.engines.mariadb.replay import progress
 from tidewind.engines.mariadb.replay.accounts_kept_shut import unmark
 from tidewind.engines.mariadb.replay.worker import Advance, Advanced, ReplayPool, Start, main
 from tidewind.engines.mariadb.restore import reading
-from tidewind.engines.mariadb.restore.accounts import AccountSets
+from tidewind.engines.mariadb.restore.accounts import LIVE, AccountSets
 from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS, Link
 from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES, SWAPPED_TABLES
 from tidewind.engines.mariadb.restore.objects import create_objects
@@ -144,7 +144,7 @@ async def _set_accounts_ready(link: Link, scope: RestoreScope, spared: Sequence[
     kept = ", ".join(text_literal(user) for user in spared)
     async with link.unlogged():
         await sets.make_empty("gate")
-        await sets.copy("gate", [(table, ("mysql", table)) for table in SWAPPED_TABLES])
+        await sets.copy("gate", LIVE)
         await sets.forget_minted("gate")
         for table in ACCOUNT_TABLES:
             own, old = path(sets.table("gate", table)), path(sets.table("target", table))

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from tidewind.engines.mariadb.quoting import quote_name, text_literal
 from tidewind.engines.mariadb.replay import progress
 from tidewind.engines.mariadb.restore import safeguard
+from tidewind.engines.mariadb.restore.account_swap import SwapDoors
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.fence import PROGRESS
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
 from tidewind.engines.mariadb.restore.statements import path
 from tidewind.ports.engine import RestoreScope
 
@@ -33,10 +33,10 @@ async def clear(link: Link, scope: RestoreScope, spared: Sequence[str]) -> None:
     sets = AccountSets(link, scope.restore_id)
     async with link.unlogged():
         await sets.make_empty("gate")
-        await sets.copy("gate", [(table, sets.table("target", table)) for table in SWAPPED_TABLES])
+        await sets.copy("gate", sets.tables("target"))
         await sets.lock_all_but("gate", spared)
         await sets.add_minted("gate")
-        await sets.swap("gate", "closed")
+        await SwapDoors(link, sets, scope.restore_id, spared[0]).put_in_force("gate", "closed")
         await sets.drop("closed")
     await link.run(f"DELETE FROM {path(PROGRESS)} WHERE restore_id = {text_literal(scope.restore_id)}")
     await link.run(progress.forget(scope.restore_id))

@@ -22,16 +22,12 @@ async def fill(link: Link, sets: AccountSets, source: Source, pool: Callable[[Sn
     """Fill the target set. `pool` gives the workers that load from a backup."""
     if isinstance(source, SafeguardSource):
         origin = AccountSets(link, source.restore_id)
-        await sets.copy("target", [(table, origin.table("saved", table)) for table in SWAPPED_TABLES])
+        await sets.copy("target", origin.tables("saved"))
     else:
         held = [one for one in source.manifest.system_tables if one.name in SWAPPED_TABLES]
         await load_rows(pool(source), source.manifest, [(one, sets.table("target", one.name)) for one in held])
         unheld = set(SWAPPED_TABLES) - {one.name for one in held}
-        await sets.copy("target", [(table, ("mysql", table)) for table in sorted(unheld)])
-
-
-def account_tables(manifest: Manifest) -> list[SystemTable]:
-    return [held for held in manifest.system_tables if held.name in ACCOUNT_TABLES]
+        await sets.copy("target", {table: ("mysql", table) for table in sorted(unheld)})
 
 
 async def load_rows(
@@ -69,17 +65,20 @@ def _whole(held: SystemTable, target: TablePath, chunks: Mapping[int, Chunk], sp
     return LoadWhole(table=path(target), empty=empty, item="", parts=parts, unlogged=True)
 
 
-async def prints(source: Source) -> Mapping[str, str] | None:
-    """Fingerprints of a backup's accounts by name; of what is set aside on the server, None."""
-    if not isinstance(source, SnapshotSource):
-        return None
+async def held_rows(source: SnapshotSource) -> dict[str, tuple[Sequence[str], list[Row]]]:
+    """Columns and rows of the account tables of a backup, by table. Raises StoreError."""
     chunks = {chunk.number: chunk.key for chunk in source.manifest.chunks}
-    found: list[tuple[str, Sequence[str], Iterable[Row]]] = []
     async with source.open_store() as store:
-        for held in account_tables(source.manifest):
-            rows = [row for number in held.chunks for row in await rows_of(store, chunks[number])]
-            found.append((held.name, held.columns, rows))
-    return digest(found)
+        return {
+            held.name: (held.columns, [row for number in held.chunks for row in await rows_of(store, chunks[number])])
+            for held in source.manifest.system_tables
+            if held.name in SWAPPED_TABLES
+        }
+
+
+def prints(held: Mapping[str, tuple[Sequence[str], list[Row]]]) -> Mapping[str, str]:
+    """Fingerprints of a backup's accounts by name."""
+    return digest((table, *held[table]) for table in ACCOUNT_TABLES if table in held)
 
 
 async def present_prints(link: Link) -> Mapping[str, str]:

@@ -10,30 +10,24 @@ Invariant: once the users are in on what was restored, nothing here moves or dro
 from tidewind.domain import keys
 from tidewind.engines.mariadb.quoting import quote_name, quote_table
 from tidewind.engines.mariadb.restore import gate, safeguard
-from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.definitions import Definitions
+from tidewind.engines.mariadb.restore.doors import Doors
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.statements import rename
-from tidewind.engines.mariadb.restore.ways_out import KEPT_VARIABLES
+from tidewind.engines.mariadb.restore.statements import renames
+from tidewind.engines.mariadb.restore.ways_out import KEPT_OPENING, KEPT_VARIABLES
 from tidewind.ports.engine import RestoreScope
 from tidewind.ports.restore import Memory
 
 MAX_BYTES = 200_000
 
 
-async def way_back(link: Link, scope: RestoreScope, memory: Memory) -> tuple[str, ...]:
+async def way_back(link: Link, scope: RestoreScope, doors: Doors, memory: Memory) -> tuple[str, ...]:
     """The statements, in order; those that begin with `--` are for the reader."""
     belt = await memory.get(gate.KEPT_GATE) or {}
-    # Its last two statements lift the belt and end the fence.
-    opening = gate.open_by_hand(scope, str(belt.get("init_connect", "")))
-    sets = AccountSets(link, scope.restore_id)
-    if not await sets.exists("saved"):
-        return opening
-    if not await sets.exists("target"):
-        return (
-            "-- the restored data and its accounts are in force; there is no way back but an undo",
-            *opening[-2:],
-        )
+    opening = gate.open_by_hand(scope, await doors.by_hand(), str(belt.get("init_connect", "")))
+    if not await doors.closed():
+        said = "-- the restored data and its accounts are in force; there is no way back but an undo"
+        return (*((said,) if await memory.get(KEPT_OPENING) is not None else ()), *opening[-2:])
     kept = await memory.get(safeguard.KEPT_DEFINITIONS)
     if kept is None:
         return opening
@@ -67,7 +61,7 @@ async def _tables(link: Link, scope: RestoreScope, kept: Definitions) -> list[st
     statements = [drop for schema in there for drop in await safeguard.drops_but_tables(link, schema)]
     statements += [f"CREATE DATABASE IF NOT EXISTS {quote_name(schema)}" for schema in needed]
     statements += [f"ALTER DATABASE {schema.create.removeprefix('CREATE DATABASE ')}" for schema in kept.schemas]
-    statements += [rename(moves)] if moves else []
+    statements += renames(moves, at_once=link.renames_at_once)
     belonging = {schema.name for schema in kept.schemas}
     statements += [f"DROP DATABASE {quote_name(schema)}" for schema in there if schema not in belonging]
     statements += [

@@ -13,8 +13,11 @@ from tidewind.engines.mariadb.replay import progress as replay_progress
 from tidewind.engines.mariadb.replay import session as replaying
 from tidewind.engines.mariadb.replay import start_over
 from tidewind.engines.mariadb.restore import (
+    account_statements,
     accounts_of,
     by_hand,
+    doors,
+    examination,
     fence,
     gate,
     load,
@@ -30,8 +33,12 @@ from tidewind.engines.mariadb.restore import (
     ways_out,
     worker,
 )
+from tidewind.engines.mariadb.restore.account_rows import RowDoors
+from tidewind.engines.mariadb.restore.account_statements import StatementDoors
+from tidewind.engines.mariadb.restore.account_swap import SwapDoors
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.definitions import Definitions
+from tidewind.engines.mariadb.restore.doors import Doors
 from tidewind.engines.mariadb.restore.fence import Held
 from tidewind.engines.mariadb.restore.link import Link, open_link
 from tidewind.engines.mariadb.restore.pool import Pool
@@ -49,9 +56,12 @@ from tidewind.ports.restore import (
     SafeguardSource,
     SnapshotSource,
     Source,
+    SourceState,
 )
 
 DEFAULT_WORKERS = 2
+_SETS: tuple[names.SetKind, ...] = ("gate", "target", "closed")
+"""Sets of account tables that no restore needs any more when it is over."""
 
 
 class MariaDBRestoreEngine:
@@ -64,8 +74,17 @@ class MariaDBRestoreEngine:
         async with _linked(Access(address=address, login=login)) as link:
             return await survey.look(link)
 
-    async def accounts(self, source: Source) -> Mapping[str, str] | None:
-        return await accounts_of.prints(source)
+    async def examine(
+        self,
+        address: Address,
+        login: Login,
+        source: Source,
+        *,
+        keep_accounts: tuple[str, ...],
+        replicas: Literal["none", "attached"],
+    ) -> SourceState:
+        async with _linked(Access(address=address, login=login)) as link:
+            return await examination.examine(link, source, keep_accounts, logged=replicas == "attached")
 
     @contextlib.asynccontextmanager
     async def session(
@@ -120,7 +139,7 @@ class MariaDBRestoreSession:
         self._link = link
         self._scope = scope
         self._held = held
-        self._keep_accounts = keep_accounts
+        self._keep_users = list(dict.fromkeys((held.service[0], *keep_accounts)))
         self._workers = workers
         self._pool: LoadPool | None = None
 
@@ -134,8 +153,8 @@ class MariaDBRestoreSession:
         return await gate.close(
             self._link,
             self._scope,
-            service_user=self._held.service[0],
-            keep_users=self._keep_accounts,
+            await self._doors(memory),
+            keep_users=self._keep_users,
             fill_target=lambda sets: accounts_of.fill(self._link, sets, source, self._pool_for),
             memory=memory,
         )
@@ -168,7 +187,7 @@ class MariaDBRestoreSession:
             source,
             memory,
             report,
-            spared=(self._held.service[0], *self._keep_accounts),
+            spared=tuple(self._keep_users),
             lanes=self._workers,
         )
 
@@ -185,8 +204,11 @@ class MariaDBRestoreSession:
         await self._keep_variables(memory)
         refused = await variables.apply(self._link, _variables_of(source))
         if isinstance(source, SnapshotSource):
-            refused += await system_rows.put_back(self._link, source, self._pool_for(source))
-        return (*broken, *refused)
+            pool = None if self._held.closing == "statements" else self._pool_for(source)
+            refused += await system_rows.put_back(self._link, source, pool)
+        async with self._link.unlogged():
+            untaken = await (await self._doors(memory)).bring("target", tolerant=False)
+        return (*broken, *refused, *untaken)
 
     async def verify(self, source: Source, report: Report) -> Loaded:
         if isinstance(source, PointSource):
@@ -206,11 +228,11 @@ class MariaDBRestoreSession:
 
     async def open(self, memory: Memory, report: Report) -> Opened:
         report("opening", 0, None, "")
-        return await ways_out.open_up(self._link, self._scope, memory)
+        return await ways_out.open_up(self._link, self._scope, await self._doors(memory), memory)
 
     async def give_back(self, source: Source | None, memory: Memory, report: Report) -> tuple[str, ...]:
         report("returning", 0, None, "")
-        return await ways_out.give_back(self._link, self._scope, source, memory)
+        return await ways_out.give_back(self._link, self._scope, await self._doors(memory), source, memory)
 
     async def settle(self, source: Source | None, memory: Memory, *, opened: bool) -> tuple[str, ...]:
         if not opened:
@@ -226,15 +248,15 @@ class MariaDBRestoreSession:
         return not_made if source is not None else (*not_made, "events: the backup can no longer be read")
 
     async def open_by_hand(self, memory: Memory) -> tuple[str, ...]:
-        return await by_hand.way_back(self._link, self._scope, memory)
+        return await by_hand.way_back(self._link, self._scope, await self._doors(memory), memory)
 
     async def finish(self, source: Source | None, memory: Memory, *, opened: bool) -> None:
         if not opened:
             await self._refuse_to_lose_tables(memory)
         sets = AccountSets(self._link, self._scope.restore_id)
         async with self._link.unlogged():
-            for kind in ("gate", "target", "closed"):
-                await sets.drop(kind)
+            await sets.drop(*(_SETS if opened else (*_SETS, "saved")))
+            await account_statements.forget(self._link, self._scope.restore_id)
             if opened and isinstance(source, SafeguardSource):
                 await AccountSets(self._link, source.restore_id).drop("saved")
         await safeguard.drop_schemas(self._link, names.own_prefix(self._scope.restore_id) + ("t" if opened else ""))
@@ -243,7 +265,17 @@ class MariaDBRestoreSession:
         await self._drop_helpers()
         await self._link.run(replay_progress.MAKE)
         await self._link.run(replay_progress.forget(self._scope.restore_id))
-        await fence.end(self._link, self._scope)
+        await fence.end(self._link, self._scope, self._held.closing)
+
+    async def _doors(self, memory: Memory) -> Doors:
+        """The way in which the first epoch that came to the gate closed it, or will."""
+        kept = await memory.keep(doors.KEPT_CLOSING, {"closing": self._held.closing})
+        sets = AccountSets(self._link, self._scope.restore_id)
+        if kept["closing"] == "swap":
+            return SwapDoors(self._link, sets, self._scope.restore_id, self._keep_users[0])
+        if kept["closing"] == "rows":
+            return RowDoors(self._link, sets, self._keep_users[0], memory)
+        return StatementDoors(self._link, sets, self._scope.restore_id, self._keep_users, memory)
 
     async def _keep_variables(self, memory: Memory) -> None:
         if await memory.get(ways_out.KEPT_VARIABLES) is None:

@@ -6,21 +6,22 @@
 An epoch works under an account of its own, and the account is the fence: taking over raises the row, deletes every
 earlier account from every set of account tables on the server, live or kept, kills the connections by id until two
 looks find none, and only then makes its own account. A driver that reconnects silently finds no account to log in with.
-A predecessor that wakes in the middle of its own takeover finds a higher row, or its connection dead.
+A predecessor that wakes in the middle of its own takeover finds a higher row, or its connection dead. Where the service
+account may not write the account tables, minted accounts come and go by statements.
 
 Invariant: (operation, epoch) in the row never falls, and an ended restore is never begun again.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidewind.engines.mariadb.quoting import quote_name, text_literal
+from tidewind.engines.mariadb.quoting import account_name, quote_name, text_literal
 from tidewind.engines.mariadb.restore import names
+from tidewind.engines.mariadb.restore.closing import Closing, Rights, closing_of
 from tidewind.engines.mariadb.restore.connections import end_connections
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.statements import path
+from tidewind.engines.mariadb.restore.statements import TablePath, path
 from tidewind.engines.mariadb.server import server_facts
 from tidewind.ports.engine import DatabaseError, Login, RestoreScope
 from tidewind.ports.restore import Mint, RestoreEnded, ServerReplaced
@@ -42,10 +43,12 @@ _MAKE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """The fence as it is held: the account to work under and the service account's own (user, host)."""
+    """The fence as it is held: the account to work under and the service account's own (user, host). `closing` is how
+    the service account's rights let it close the server."""
 
     login: Login
     service: tuple[str, str]
+    closing: Closing
 
 
 async def take(link: Link, scope: RestoreScope, mint: Mint, began_on: str | None) -> Held:
@@ -58,14 +61,25 @@ async def take(link: Link, scope: RestoreScope, mint: Mint, began_on: str | None
     for statement in _MAKE:
         await link.run(statement)
     identity = await server_identity(link)
-    await _raise_fence(link, scope, identity)
+    rights = Rights.of([str(row[0]) for row in await link.rows("SHOW GRANTS")])
+    closing = closing_of(link.version, rights)
+    try:
+        await _raise_fence(link, scope, identity)
+    except RestoreEnded:
+        if closing == "statements":  # `end` may have died before the very last account went
+            async with link.unlogged():
+                await drop_minted(link)
+        raise
     service = _split_account(str(await link.value("SELECT CURRENT_USER()")))
     account = names.minted_account(scope.restore_id, scope.operation, scope.epoch)
     password = mint(account)
     async with link.unlogged():
-        await _shut_out(link, service)
-        await _mint(link, account, password, service)
-    return Held(login=Login(user=account, password=password), service=service)
+        await _shut_out(link, service, closing)
+        if closing == "statements":
+            await _mint_by_statements(link, account, password, service[1], rights)
+        else:
+            await _mint(link, account, password, service)
+    return Held(login=Login(user=account, password=password), service=service, closing=closing)
 
 
 async def server_identity(link: Link) -> str:
@@ -78,32 +92,53 @@ async def server_identity(link: Link) -> str:
     return f"{(await server_facts(link.control)).identity} {made}"
 
 
-async def end(link: Link, scope: RestoreScope) -> None:
+async def end(link: Link, scope: RestoreScope, closing: Closing) -> None:
     """The restore is over: no minted account and no progress is left, and its fence can never be taken again. This is
     the last thing a restore does, so that a successor either finds all of it done or can do all of it again. The
-    connection may itself be under an account that goes: it lives on until it is closed."""
+    connection may itself be under an account that goes: it lives on until it is closed, but for rights on schemas, so
+    an account that needs those goes after the end was written; `take` finds it if nobody came to that."""
+    own = names.minted_account(scope.restore_id, scope.operation, scope.epoch)
     async with link.unlogged():
-        await remove_minted(link, await account_tables(link))
-        await link.run("FLUSH PRIVILEGES")
+        await _remove_minted(link, closing, but=own)
     await link.run(f"DELETE FROM {path(PROGRESS)} WHERE restore_id = {text_literal(scope.restore_id)}")
     await link.run(
         f"UPDATE {path(FENCE)} SET ended = 1 WHERE restore_id = {text_literal(scope.restore_id)} "
         f"AND operation = {scope.operation} AND epoch = {scope.epoch}"
     )
+    if closing == "statements":
+        async with link.unlogged():
+            await drop_minted(link)
 
 
-async def account_tables(link: Link) -> list[tuple[str, str]]:
-    """Every table of global rights on the server: the live one, and those that restores keep."""
+async def forget_minted_in(link: Link, table: TablePath) -> None:
+    """Delete the rows about minted accounts from an account table."""
+    await link.run(f"DELETE FROM {path(table)} WHERE User REGEXP '{names.MINTED_PATTERN}'")
+
+
+async def drop_minted(link: Link, *, but: str = "") -> None:
+    """Drop every minted account, by statements."""
+    found = await link.rows(
+        f"SELECT User, Host FROM {path(_ACCOUNTS)} WHERE User REGEXP '{names.MINTED_PATTERN}' "
+        f"AND User <> {text_literal(but)}"
+    )
+    if found:
+        accounts = ", ".join(account_name(str(user), str(host)) for user, host in found)
+        await link.run(f"DROP USER IF EXISTS {accounts}")
+
+
+async def _remove_minted(link: Link, closing: Closing, *, but: str = "") -> None:
+    """From the live accounts and from every set of them that restores keep. By rows, all of them go whoever asks."""
     found = await link.rows(
         f"SELECT table_name FROM information_schema.tables WHERE table_schema = {text_literal(names.WORK_SCHEMA)} "
         "AND table_name REGEXP '^rst_[0-9a-z]{10}_(gate|target|saved|closed)_global_priv$'"
     )
-    return [_ACCOUNTS, *((names.WORK_SCHEMA, str(row[0])) for row in found)]
-
-
-async def remove_minted(link: Link, tables: Sequence[tuple[str, str]]) -> None:
-    for table in tables:
-        await link.run(f"DELETE FROM {path(table)} WHERE User REGEXP '{names.MINTED_PATTERN}'")
+    for (table,) in found:
+        await forget_minted_in(link, (names.WORK_SCHEMA, str(table)))
+    if closing == "statements":
+        await drop_minted(link, but=but)
+    else:
+        await forget_minted_in(link, _ACCOUNTS)
+        await link.run("FLUSH PRIVILEGES")
 
 
 async def _raise_fence(link: Link, scope: RestoreScope, identity: str) -> None:
@@ -132,12 +167,11 @@ async def _raise_fence(link: Link, scope: RestoreScope, identity: str) -> None:
     )
 
 
-async def _shut_out(link: Link, service: tuple[str, str]) -> None:
+async def _shut_out(link: Link, service: tuple[str, str], closing: Closing) -> None:
     """Delete earlier accounts everywhere, then end what is still connected, predecessors' takeovers included."""
     user = text_literal(service[0])
     await end_connections(link, f"USER = {user}", spared=(link.id,))
-    await remove_minted(link, await account_tables(link))
-    await link.run("FLUSH PRIVILEGES")
+    await _remove_minted(link, closing)
     await end_connections(link, f"USER REGEXP '{names.MINTED_PATTERN}'", spared=(link.id,))
 
 
@@ -165,6 +199,16 @@ async def _mint(link: Link, account: str, password: str, service: tuple[str, str
             f"VALUES ({text_literal(host)}, {text_literal(account)}, {text_literal(json.dumps(row))})"
         )
     await link.run("FLUSH PRIVILEGES")
+
+
+async def _mint_by_statements(link: Link, account: str, password: str, service_host: str, rights: Rights) -> None:
+    """The same, by statements: with every right the service account has on the server and on schemas."""
+    own_host = str(await link.value("SELECT SUBSTRING_INDEX(USER(), '@', -1)"))
+    for host in dict.fromkeys((service_host, own_host)):
+        name = account_name(account, host)
+        await link.run(f"CREATE USER {name} IDENTIFIED VIA mysql_native_password USING '{native_hash(password)}'")
+        for statement in rights.as_grants(name):
+            await link.run(statement)
 
 
 def native_hash(password: str) -> str:

@@ -1,21 +1,21 @@
 """The gate: closes the server to everybody but the restore, and proves that nobody is left.
 
-In this order, because each step would leak without the one before: the sets of account tables are staged; a belt keeps
-logins out that the accounts would let in; the locked set is swapped in; everybody is ended, by id; events are noted and
+In this order, because each step would leak without the one before: a belt keeps logins out that the accounts would let
+in; the accounts are locked, in the way that `doors` are closed here; everybody is ended, by id; events are noted and
 dropped, since those of a locked definer keep firing; everybody is ended again; prepared transactions, which hold their
 locks without a connection, are rolled back. Then the log's head is read: from here on only the restore writes.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from tidewind.engines.mariadb.quoting import account_name, text_literal
-from tidewind.engines.mariadb.restore import names, position, reading, shadowing
+from tidewind.engines.mariadb.quoting import text_literal
+from tidewind.engines.mariadb.restore import position, reading, shadowing
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.connections import end_connections
+from tidewind.engines.mariadb.restore.doors import Doors
 from tidewind.engines.mariadb.restore.fence import FENCE
 from tidewind.engines.mariadb.restore.link import Link
-from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
-from tidewind.engines.mariadb.restore.statements import path, rename
+from tidewind.engines.mariadb.restore.statements import TablePath, path
 from tidewind.ports.engine import DatabaseError, RestoreScope
 from tidewind.ports.restore import Gated, Memory
 
@@ -31,23 +31,28 @@ FillTarget = Callable[[AccountSets], Awaitable[None]]
 async def close(
     link: Link,
     scope: RestoreScope,
+    doors: Doors,
     *,
-    service_user: str,
     keep_users: Sequence[str],
     fill_target: FillTarget,
     memory: Memory,
 ) -> Gated:
+    """`keep_users`: Tidewind's own accounts, the service's first."""
     sets = AccountSets(link, scope.restore_id)
+
+    async def stage(present: Mapping[str, TablePath]) -> None:
+        await sets.make_empty("target")
+        await fill_target(sets)
+        await sets.keep_present("target", keep_users, present)
+        await _refuse_to_be_locked_out(link, sets, keep_users)
+        await sets.forget_minted("target")
+
     kept = await memory.keep(KEPT_GATE, await _belt_now(link))
     async with link.unlogged():
         await link.run("SET GLOBAL local_infile = 1")
-        if not await sets.exists("saved"):
-            await _stage(sets, service_user, keep_users, fill_target)
+        await doors.prepare(stage)
         await link.run(f"SET GLOBAL init_connect = {text_literal(BELT)}")
-        if not await sets.exists("saved"):
-            await sets.swap("gate", "saved")
-        await link.run("FLUSH PRIVILEGES")
-        await sets.forget_minted("saved")
+        await doors.close()
     ended = await end_connections(link, "TRUE", spared=(link.id,))
     if await memory.get(KEPT_EVENTS) is None:
         events = await reading.events(link)
@@ -55,10 +60,12 @@ async def close(
     await _drop_events(link)
     ended += await end_connections(link, "TRUE", spared=(link.id,))
     await roll_back_prepared(link)
+    async with link.unlogged():
+        await doors.remember(stage)
     return Gated(
         connections_ended=ended,
         position=await position.head(link),
-        open_by_hand=open_by_hand(scope, str(kept["init_connect"])),
+        open_by_hand=open_by_hand(scope, await doors.by_hand(), str(kept["init_connect"])),
     )
 
 
@@ -68,17 +75,12 @@ async def lift_belt(link: Link, kept: Mapping[str, object]) -> None:
     await link.run(f"SET GLOBAL local_infile = {'ON' if str(kept['local_infile']) in _ON else 'OFF'}")
 
 
-def open_by_hand(scope: RestoreScope, init_connect: str) -> tuple[str, ...]:
-    """What an operator with an account of the service, or the server's skip-grant start, runs to open the server."""
-    moves = []
-    for table in SWAPPED_TABLES:
-        saved = (names.WORK_SCHEMA, names.account_table(scope.restore_id, "saved", table))
-        closed = (names.WORK_SCHEMA, names.account_table(scope.restore_id, "closed", table))
-        moves += [(("mysql", table), closed), (saved, ("mysql", table))]
+def open_by_hand(scope: RestoreScope, doors: Sequence[str], init_connect: str) -> tuple[str, ...]:
+    """What an operator with an account of the service, or the server's skip-grant start, runs to open the server.
+    `doors` are the statements that let the users in. The last two lift the belt and end the fence."""
     return (
         "SET SESSION sql_log_bin = 0",
-        rename(moves),
-        "FLUSH PRIVILEGES",
+        *doors,
         f"SET GLOBAL init_connect = {text_literal(init_connect)}",
         f"UPDATE {path(FENCE)} SET ended = 1 WHERE restore_id = {text_literal(scope.restore_id)}",
     )
@@ -99,30 +101,15 @@ async def _belt_now(link: Link) -> dict[str, object]:
     return {"init_connect": str(init_connect or ""), "local_infile": str(local_infile)}
 
 
-async def _stage(sets: AccountSets, service_user: str, keep_users: Sequence[str], fill_target: FillTarget) -> None:
-    await sets.make_empty("target")
-    await fill_target(sets)
-    await sets.keep_present("target", list(dict.fromkeys((service_user, *keep_users))))
-    await _refuse_to_be_locked_out(sets, service_user)
-    await sets.make_empty("gate")
-    await sets.copy("gate", [(table, sets.table("target", table)) for table in SWAPPED_TABLES])
-    await sets.lock_all_but("gate", [service_user])
-    await sets.add_minted("gate")
-    await sets.forget_minted("target")
-
-
-async def _refuse_to_be_locked_out(sets: AccountSets, service_user: str) -> None:
-    """Raises DatabaseError while nothing is closed yet."""
-    own_host, service_hosts, anonymous_hosts = await sets.who_would_be_taken("target", service_user)
-    before = shadowing.hosts_before(own_host, service_hosts, anonymous_hosts)
-    if before:
-        missing = ", ".join(account_name(service_user, host) for host in before)
-        raise DatabaseError(
-            "restore-blocked",
-            f"the accounts to be restored hold anonymous ones on {', '.join(map(repr, before))}: from {own_host} the "
-            f"server would take {service_user!r} for one of them, and nobody could go on once it is open",
-            f"Create {missing} with the password and rights the service's account has, and repeat",
-        )
+async def _refuse_to_be_locked_out(link: Link, sets: AccountSets, keep_users: Sequence[str]) -> None:
+    """Raises DatabaseError. The plan said so before; this is about an account that was made since."""
+    own_host = str(await link.value("SELECT SUBSTRING_INDEX(USER(), '@', -1)"))
+    found = await link.rows(f"SELECT User, Host FROM {path(sets.table('target', 'global_priv'))}")
+    hosts = {user: [str(host) for name, host in found if str(name) == user] for user in (*keep_users, "")}
+    for user in keep_users:
+        blocker = shadowing.blocker(user, own_host, hosts[user], hosts[""])
+        if blocker is not None:
+            raise DatabaseError("restore-blocked", blocker.text, blocker.fix)
 
 
 async def _drop_events(link: Link) -> None:

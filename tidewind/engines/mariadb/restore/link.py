@@ -10,6 +10,7 @@ from typing import Any
 
 from tidewind.engines.mariadb.connection import STATEMENT_SECONDS, Access, Control
 from tidewind.engines.mariadb.failures import LOCK_TIMEOUT, code_of
+from tidewind.engines.mariadb.server import ATOMIC_RENAME, version_of
 from tidewind.ports.engine import DatabaseError
 
 LOCK_WAIT_S = 20
@@ -19,12 +20,26 @@ SESSION_SETTINGS = {
     "system_versioning_alter_history": "KEEP",
 }
 
+RESTORE_SERVER_ID = 4_294_000_000
+"""Under which a restore is logged where replicas follow: the first of the ids up to 4,294,000,999 that are Tidewind's.
+A replica must not have one of them: it would take a restore for its own writes and leave it out."""
+
+
+def logging_settings(*, logged: bool) -> dict[str, str]:
+    """What a session of a restore says to the binary log. Annotations would repeat every statement's text beside its
+    rows, and a LOAD DATA's for each of its events: they can make the log a thousand times larger. An id of our own
+    tells in any log what a restore wrote."""
+    if not logged:
+        return {"sql_log_bin": "0"}
+    return {"sql_log_bin": "1", "binlog_annotate_row_events": "0", "server_id": str(RESTORE_SERVER_ID)}
+
 
 class Link:
     """Use `open_link`. `logged` is what the binary log hears unless `unlogged` is asked for."""
 
-    def __init__(self, control: Control, *, logged: bool) -> None:
+    def __init__(self, control: Control, *, logged: bool, version: tuple[int, ...]) -> None:
         self.control = control
+        self.version = version
         self._logged = logged
         self._quiet = 0
 
@@ -40,6 +55,11 @@ class Link:
     @property
     def logged(self) -> bool:
         return self._logged
+
+    @property
+    def renames_at_once(self) -> bool:
+        """Whether a RENAME of several tables is whole or not at all, also after a crash of the server."""
+        return self.version[:2] >= ATOMIC_RENAME
 
     async def close(self) -> None:
         await self.control.close()
@@ -92,8 +112,14 @@ class Link:
 
 async def open_link(access: Access, *, logged: bool) -> Link:
     """Connect to the first endpoint that answers. Raises DatabaseError."""
-    settings = {**SESSION_SETTINGS, "sql_log_bin": "1" if logged else "0"}
-    return Link(await Control.connect(access, lock_wait_s=LOCK_WAIT_S, settings=settings), logged=logged)
+    settings = {**SESSION_SETTINGS, **logging_settings(logged=logged)}
+    control = await Control.connect(access, lock_wait_s=LOCK_WAIT_S, settings=settings)
+    try:
+        version = version_of(str(await control.value("SELECT VERSION()")))
+    except BaseException:
+        control.abandon()
+        raise
+    return Link(control, logged=logged, version=version)
 
 
 def waited_too_long(error: DatabaseError) -> bool:

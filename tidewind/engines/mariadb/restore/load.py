@@ -1,10 +1,10 @@
 """The load: schemas, sequences, empty tables, rows by worker processes, keys, the reading back, foreign keys.
 
-Largest tables first, and the chunks of one table not all at once while others wait: two loads into one table queue for
-its counter. Secondary keys that are neither unique nor FULLTEXT are added when the rows are in, where a table is large
-enough for that to be faster. A table that is whole is read back at once, by the SELECT it was taken with, and its rows
-and checksum are compared with the backup's: a load that ends without an error has been compared. Foreign keys come
-last.
+Largest tables first, and the chunks of one table not all at once while others wait: two connections that fill one table
+meet at its pages, and where they use LOAD DATA (`binding` says when) they queue for its counter. Secondary keys that
+are neither unique nor FULLTEXT are added when the rows are in, where a table is large enough for that to be faster. A
+table that is whole is read back at once, by the SELECT it was taken with, and its rows and checksum are compared with
+the backup's: a load that ends without an error has been compared. Foreign keys come last.
 
 Everything is found again after a crash: an existing table is not made again, a chunk's progress row is written in the
 chunk's own transaction, a table without transactions is begun anew, and keys are compared with the catalogue. Every
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from tidewind.domain.manifest import Chunk, Manifest, Table
 from tidewind.engines.mariadb.catalogue import TRANSACTIONAL
-from tidewind.engines.mariadb.loading import load_settings, load_statement
+from tidewind.engines.mariadb.loading import insert_statement, load_settings, load_statement
 from tidewind.engines.mariadb.quoting import quote_name, quote_table
 from tidewind.engines.mariadb.restore import create_table
 from tidewind.engines.mariadb.restore.checker import Check, Counted, check_of
@@ -129,6 +129,7 @@ def _rows(table: Table, chunk: Chunk) -> Rows:
         statement=load_statement(table.schema_name, table.name, table.columns),
         settings=load_settings(table.columns),
         has_members=any(column.kind.lower().startswith(("enum", "set")) for column in table.columns),
+        insert=insert_statement(table.schema_name, table.name, table.columns),
     )
 
 

@@ -9,12 +9,31 @@ import re
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
+from tidewind.engines.mariadb.quoting import account_name
+from tidewind.ports.engine import Finding
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _LONGEST = 255
 _MOST_WILDCARDS = 31
 _TOKEN = re.compile(r"%+|\\.|.", re.DOTALL)
 _WILD = {"%": ".*", "_": "."}
 _OF_ADDRESSES = re.compile(r"[0-9a-fA-F.:%_/]*")
+
+
+def blocker(user: str, own_host: str, named: Sequence[str], anonymous: Sequence[str]) -> Finding | None:
+    """What stands in the way of a user of Tidewind's, who comes from `own_host` and has accounts on the hosts `named`,
+    once the anonymous accounts on those hosts are in force too. Nothing if the user has no account there at all."""
+    before = hosts_before(own_host, named, anonymous) if named else []
+    if not before:
+        return None
+    missing = ", ".join(account_name(user, host) for host in before)
+    return Finding(
+        subject="accounts",
+        level="error",
+        text=f"the accounts to be restored hold anonymous ones on {', '.join(map(repr, before))}: from {own_host} the "
+        f"server would take {user!r} for one of them, and it could not log in once the cluster is open",
+        fix=f"Create {missing} with the password and rights that {user!r} has, and repeat",
+    )
 
 
 def hosts_before(own_host: str, service: Sequence[str], anonymous: Sequence[str]) -> list[str]:

@@ -15,3 +15,10 @@ def path(table: TablePath) -> str:
 def rename(moves: Sequence[tuple[TablePath, TablePath]]) -> str:
     """One statement for all moves, which happen together or not at all."""
     return "RENAME TABLE " + ", ".join(f"{path(old)} TO {path(new)}" for old, new in moves)
+
+
+def renames(moves: Sequence[tuple[TablePath, TablePath]], *, at_once: bool) -> list[str]:
+    """The statements that make these moves, in order: one for all, or one for each."""
+    if at_once:
+        return [rename(moves)] if moves else []
+    return [rename([one]) for one in moves]

@@ -1,16 +1,17 @@
 """Looks at what stands in the cluster, for the plan: nothing is changed and nothing is waited for."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
-from tidewind.engines.mariadb.grants import RESTORE_GRANTS, global_grants, missing
-from tidewind.engines.mariadb.quoting import quote_name, text_literal
-from tidewind.engines.mariadb.restore import accounts_of, names
+from tidewind.engines.mariadb.quoting import account_name, text_literal
+from tidewind.engines.mariadb.restore import accounts_of, closing, names
+from tidewind.engines.mariadb.restore.closing import Rights
 from tidewind.engines.mariadb.restore.gate import prepared
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.reading import not_users
 from tidewind.engines.mariadb.restore.safeguard import user_schemas
-from tidewind.engines.mariadb.server import ATOMIC_RENAME, server_facts, version_of
+from tidewind.engines.mariadb.server import server_facts
 from tidewind.ports.engine import DatabaseError, Finding, TargetState
 from tidewind.ports.restore import UNFINISHED_RESTORE
 
@@ -33,7 +34,7 @@ async def look(link: Link) -> TargetState:
     prints = await accounts_of.present_prints(link) if await _may_read_accounts(link) else {}
     return TargetState(
         facts=facts,
-        findings=(*await _kind_of_server(link), *await _rights(link), *await _leftovers(link)),
+        findings=(*await _kind_of_server(link), *await _rights(link, users), *await _leftovers(link)),
         tables=tables,
         objects=sum(1 for row in counted if row[2] not in ("BASE TABLE", "SYSTEM VERSIONED")),
         schemas=tuple(users),
@@ -61,32 +62,23 @@ async def _kind_of_server(link: Link) -> list[Finding]:
     ):
         text = "the server is a Galera node: its other nodes would take part in the restore unasked"
         findings.append(Finding(subject="server", level="error", text=text, fix="Take the node out of its cluster"))
-    return [*findings, *release_findings(version_of(str(await link.value("SELECT VERSION()"))))]
+    return [*findings, *closing.release_findings(link.version)]
 
 
-def release_findings(version: tuple[int, ...]) -> list[Finding]:
-    """Whether restores are safe on a release. Tables and accounts are swapped by one RENAME of many tables: where that
-    is not atomic, a crash in the middle leaves a server without some of its account tables, which cannot start."""
-    if version[:2] >= ATOMIC_RENAME:
-        return []
-    text = (
-        f"MariaDB {'.'.join(map(str, version))} is older than {'.'.join(map(str, ATOMIC_RENAME))}: a crash while "
-        "tables are renamed would leave some moved and some not, so restores are refused; backups are taken"
-    )
-    fix = "Upgrade the server in place; its backups can be restored then"
-    return [Finding(subject="server", level="error", text=text, fix=fix)]
-
-
-async def _rights(link: Link) -> list[Finding]:
-    account = str(await link.value("SELECT CURRENT_USER()"))
-    held = global_grants(str(row[0]) for row in await link.rows("SHOW GRANTS"))
-    lacking = missing(held, RESTORE_GRANTS)
-    if not lacking:
-        return []
-    user, _, host = account.rpartition("@")
-    fix = f"GRANT {', '.join(lacking)} ON *.* TO {quote_name(user)}@{quote_name(host)}"
-    text = f"the restore account {account} lacks {', '.join(lacking)}"
-    return [Finding(subject="rights", level="error", text=text, fix=fix)]
+async def _rights(link: Link, schemas: Sequence[str]) -> list[Finding]:
+    user, _, host = str(await link.value("SELECT CURRENT_USER()")).rpartition("@")
+    rights = Rights.of([str(row[0]) for row in await link.rows("SHOW GRANTS")])
+    lacking = [
+        Finding(
+            subject="rights",
+            level="error",
+            text=f"the restore account {user}@{host} lacks {', '.join(one.rights)} on {one.on}",
+            fix=one.fix(account_name(user, host)),
+        )
+        for one in closing.lacking(rights, schemas)
+    ]
+    weaker = closing.rights_findings(rights) if closing.meant_for_statements(rights) else []
+    return [*lacking, *weaker]
 
 
 async def _leftovers(link: Link) -> list[Finding]:

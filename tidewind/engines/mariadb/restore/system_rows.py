@@ -11,13 +11,15 @@ from tidewind.engines.mariadb.restore.worker import LoadPool
 from tidewind.ports.restore import SnapshotSource
 
 
-async def put_back(link: Link, source: SnapshotSource, pool: LoadPool) -> list[str]:
-    """Returns what cannot be put back, in words."""
+async def put_back(link: Link, source: SnapshotSource, pool: LoadPool | None) -> list[str]:
+    """Returns what cannot be put back, in words. Without a `pool` nothing is loaded into the `mysql` schema."""
     found = source.manifest.system_tables
     held_statistics = [held for held in found if held.rule == "statistics" and held.chunks]
-    if held_statistics:
-        await _statistics(pool, source.manifest, held_statistics)
     missing: list[str] = []
+    if held_statistics and pool is not None:
+        await _statistics(pool, source.manifest, held_statistics)
+    elif held_statistics:
+        missing.append("statistics of ANALYZE TABLE … PERSISTENT need rights on the tables of mysql")
     for held in found:
         if held.rule == "library":
             missing += await _library(link, source, held)

@@ -1,9 +1,8 @@
 """The two ways out: opening on what was restored, and giving back what was there.
 
-Both swap a set of account tables in, so each lets the users in at one instant; what follows (the belt, what replicas
-are told, events) can fail and be repeated without making that untrue. What must not be lost across a crash in
-between is kept before: the log's head before the first account is unlocked, and where each loaded table goes before the
-first one is moved out.
+Both open the doors on a set of accounts; what follows (the belt, what replicas are told, events) can fail and be
+repeated without making that untrue. What must not be lost across a crash in between is kept before: the log's head
+before the first account is unlocked, and where each loaded table goes before the first one is moved out.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from tidewind.engines.mariadb.restore import gate, names, position, reading, saf
 from tidewind.engines.mariadb.restore.accounts import AccountSets
 from tidewind.engines.mariadb.restore.connections import end_connections
 from tidewind.engines.mariadb.restore.definitions import Definitions
+from tidewind.engines.mariadb.restore.doors import Doors
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.objects import create_objects
 from tidewind.engines.mariadb.restore.replicas import (
@@ -32,7 +32,7 @@ KEPT_BACK = "kept-back"
 """Kept when every table stood at home again, before the users were let in: what could not be made beside the tables."""
 
 
-async def open_up(link: Link, scope: RestoreScope, memory: Memory) -> Opened:
+async def open_up(link: Link, scope: RestoreScope, doors: Doors, memory: Memory) -> Opened:
     """Let the users in on the target set."""
     kept = await memory.get(KEPT_OPENING)
     if kept is None:
@@ -40,19 +40,20 @@ async def open_up(link: Link, scope: RestoreScope, memory: Memory) -> Opened:
             await stop_forgotten_replicas(link, scope.restore_id)
         kept = await memory.keep(KEPT_OPENING, {"position": await position.head(link)})
     async with link.unlogged():
-        await AccountSets(link, scope.restore_id).swap("target", "closed")
+        await doors.open("target")
     return Opened(position=kept["position"])
 
 
-async def give_back(link: Link, scope: RestoreScope, source: Source | None, memory: Memory) -> tuple[str, ...]:
+async def give_back(
+    link: Link, scope: RestoreScope, doors: Doors, source: Source | None, memory: Memory
+) -> tuple[str, ...]:
     """Everything as it was at the gate, from whatever point the restore had reached. Returns what could not be made
     again, with the reason."""
     await end_connections(link, f"USER REGEXP '{names.MINTED_PATTERN}'", spared=(link.id,))
-    sets = AccountSets(link, scope.restore_id)
-    if await sets.exists("saved"):
-        await _bring_everything_back(link, scope, source, memory)
+    if await doors.closed():
+        await _bring_everything_back(link, scope, doors, source, memory)
     async with link.unlogged():
-        await sets.swap("saved", "closed")
+        await doors.open("saved")
     back = await memory.get(KEPT_BACK)
     return () if back is None else tuple(str(reason) for reason in back["not_made"])
 
@@ -109,8 +110,10 @@ async def _settle(
     return tuple(not_made)
 
 
-async def _bring_everything_back(link: Link, scope: RestoreScope, source: Source | None, memory: Memory) -> None:
-    """Only while the users' own account tables are not live: dropping a routine takes its rights with it."""
+async def _bring_everything_back(
+    link: Link, scope: RestoreScope, doors: Doors, source: Source | None, memory: Memory
+) -> None:
+    """Only while the users are out: dropping a routine takes the rights on it with it."""
     not_made: tuple[str, ...] = ()
     kept_definitions = await memory.get(safeguard.KEPT_DEFINITIONS)
     if kept_definitions is not None:
@@ -125,6 +128,8 @@ async def _bring_everything_back(link: Link, scope: RestoreScope, source: Source
     kept_variables = await memory.get(KEPT_VARIABLES)
     if kept_variables is not None:
         not_made += tuple(await variables.apply(link, kept_variables["variables"]))
+    async with link.unlogged():
+        not_made += await doors.bring("saved", tolerant=True)
     await memory.keep(KEPT_BACK, {"not_made": list(not_made)})
 
 

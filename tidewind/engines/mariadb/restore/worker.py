@@ -11,9 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import IO, Final, cast
-
-import zstandard
+from typing import Final
 
 from tidewind.domain.manifest import Column
 from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw, raw_rows
@@ -21,21 +19,20 @@ from tidewind.engines.mariadb.illformed import WARNINGS_MAX, IllFormedWriter, il
 from tidewind.engines.mariadb.loading import WARNING_ERROR_VALUE, WARNING_ILL_FORMED
 from tidewind.engines.mariadb.quoting import text_literal
 from tidewind.engines.mariadb.restore import checker
+from tidewind.engines.mariadb.restore.binding import BindingConnection, NotTaken, insert_rows
 from tidewind.engines.mariadb.restore.checker import Check, Counted
 from tidewind.engines.mariadb.restore.fence import PROGRESS
-from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS
+from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS, logging_settings
 from tidewind.engines.mariadb.restore.pool import Pool, pack
 from tidewind.engines.mariadb.restore.statements import path
+from tidewind.engines.mariadb.restore.text import DAMAGED, Pulled, Unpacked
 from tidewind.engines.mariadb.restore.transfer import load_data
 from tidewind.ports.engine import DatabaseError, StoreFactory
 from tidewind.ports.store import ObjectDamaged, Store, StoreError
 
-TEXT_BYTES: Final = 1 << 20
 SAFER: Final = {"unique_checks": "1"}
 """With unique_checks off, MariaDB fills an empty table by a path that lost rows before 10.11.11 (MDEV-34703)."""
-PIECE_DEADLINE_S: Final = 600.0
 INDEX_WAIT_S: Final = 86_400
-_DAMAGED = "the stored bytes are not those of the backup; restore another backup and examine the store"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +48,9 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """One object and the statement that loads it under `settings`. Size and counts are the manifest's. `has_members`:
-    a column is ENUM or SET, whose error value the server warns of."""
+    """One object and the statement that loads it under `settings`; `insert` is another that may be tried before, inside
+    a transaction, by array binding. Size and counts are the manifest's. `has_members`: a column is ENUM or SET, whose
+    error value the server warns of."""
 
     key: str
     size: int
@@ -65,6 +63,7 @@ class Rows:
     statement: str
     settings: Mapping[str, str]
     has_members: bool
+    insert: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +154,8 @@ class _Worker:
         self._reading: RawConnection | None = None
         self._settings: Mapping[str, str] = {}
         self._writer: IllFormedWriter | None = None
+        self._packet_bytes = 0
+        self._not_bound: set[tuple[str, str]] = set()
 
     async def do(self, task: LoadTask) -> Outcome:
         if isinstance(task, LoadChunk):
@@ -194,7 +195,7 @@ class _Worker:
         if not await asyncio.to_thread(self._is_done, rows.item):
             await asyncio.to_thread(self._settle, rows.settings)
             await asyncio.to_thread(self._query, "START TRANSACTION")
-            aside = await self._send(rows, frozenset())
+            aside = frozenset() if await self._inserted(rows) else await self._send(rows, frozenset())
             if aside:
                 await asyncio.to_thread(self._query, "ROLLBACK")
                 await self._again(rows, aside)
@@ -202,6 +203,28 @@ class _Worker:
             await asyncio.to_thread(self._query, "COMMIT")
             await asyncio.to_thread(self._forget_writer)
         return rows.row_bytes
+
+    async def _inserted(self, rows: Rows) -> bool:
+        """Whether the rows went in by array binding. If not, the transaction has been begun anew, and LOAD DATA is to
+        say what is wrong with them, if anything is; the table's other objects are not tried."""
+        insert, table = rows.insert, (rows.schema, rows.table)
+        connection = self._connection()
+        if insert is None or table in self._not_bound or not self._packet_bytes:
+            return False
+        access, width, limit = self._start.access, len(rows.columns), self._packet_bytes
+        try:
+            async with self._text(rows) as text:
+                taken = await asyncio.to_thread(
+                    lambda: insert_rows(connection, access, insert, width, text, packet_bytes=limit)
+                )
+            if taken != rows.rows:
+                raise NotTaken(f"the server took {taken} of {rows.rows} rows")
+        except NotTaken:
+            self._not_bound.add(table)
+            await asyncio.to_thread(self._query, "ROLLBACK")
+            await asyncio.to_thread(self._query, "START TRANSACTION")
+            return False
+        return True
 
     async def _again(self, rows: Rows, ill_formed: frozenset[int]) -> None:
         """In a new transaction, the rows LOAD DATA takes as they are, then one by one those it would change."""
@@ -237,20 +260,12 @@ class _Worker:
 
         Raises StoreError, DatabaseError if the server did anything else to the rows than to take them."""
         await asyncio.to_thread(self._settle, rows.settings)
-        found = await self._store.info(rows.key)
-        if found is None or found.size != rows.size:
-            size = "missing" if found is None else f"{found.size} bytes long"
-            raise ObjectDamaged("load", rows.key, f"it is {size}; the manifest says {rows.size} bytes", _DAMAGED)
-        source = _Pulled(self._store.stream(rows.key), asyncio.get_running_loop())
         aside: list[bytes] = []
-        text = _Unpacked(rows, source).pieces()
-        pieces = without_rows(text, without, aside) if without else text
-        try:
+        async with self._text(rows) as text:
+            pieces = without_rows(text, without, aside) if without else text
             sent = await asyncio.to_thread(
                 lambda: load_data(self._connection(), self._start.access, rows.statement, pieces)
             )
-        finally:
-            await source.close()
         ill_formed, other = await asyncio.to_thread(self._judge_warnings, rows) if sent.warnings else (frozenset(), "")
         if ill_formed and not without:
             return ill_formed
@@ -263,6 +278,18 @@ class _Worker:
                 f"skipped {sent.skipped}{other}",
             )
         return frozenset()
+
+    @contextlib.asynccontextmanager
+    async def _text(self, rows: Rows) -> AsyncIterator[Iterator[bytes]]:
+        found = await self._store.info(rows.key)
+        if found is None or found.size != rows.size:
+            size = "missing" if found is None else f"{found.size} bytes long"
+            raise ObjectDamaged("load", rows.key, f"it is {size}; the manifest says {rows.size} bytes", DAMAGED)
+        source = Pulled(self._store.stream(rows.key), asyncio.get_running_loop())
+        try:
+            yield Unpacked(rows.key, rows.row_bytes, source).pieces()
+        finally:
+            await source.close()
 
     def _judge_warnings(self, rows: Rows) -> tuple[frozenset[int], str]:
         """Rows whose text is not well formed, and the first warning that should not be, in words."""
@@ -294,7 +321,7 @@ class _Worker:
         if self._raw is None or not self._raw.open:
             settings = {
                 **SESSION_SETTINGS,
-                "sql_log_bin": "1" if self._logged else "0",
+                **logging_settings(logged=self._logged),
                 "innodb_lock_wait_timeout": str(INDEX_WAIT_S),
                 "max_error_count": str(WARNINGS_MAX),
             }
@@ -305,7 +332,11 @@ class _Worker:
                 settings=settings,
                 local_infile=True,
                 read_s=INDEX_WAIT_S,
+                kind=BindingConnection,
             )
+            (packet_bytes, log_format), *_ = self._query("SELECT @@max_allowed_packet, @@binlog_format")
+            by_row = not self._logged or log_format == "ROW"  # otherwise the log would repeat the statement
+            self._packet_bytes = int(str(packet_bytes)) if by_row else 0
         return self._raw
 
     def _query(self, sql: str) -> Sequence[tuple[object, ...]]:
@@ -322,61 +353,3 @@ class _Worker:
 
     def _mine(self, item: str) -> str:
         return f"restore_id = {text_literal(self._start.restore_id)} AND item = {text_literal(item)}"
-
-
-class _Pulled:
-    """Bytes of a stream of the event loop, pulled from a thread."""
-
-    def __init__(self, stream: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        self._stream = stream
-        self._loop = loop
-        self._waiting = b""
-
-    def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, b"" at the end. Raises what the stream raises."""
-        if not self._waiting:
-            asked = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
-            self._waiting = asked.result(PIECE_DEADLINE_S)
-        taken = self._waiting if size < 0 else self._waiting[:size]
-        self._waiting = self._waiting[len(taken) :]
-        return taken
-
-    async def close(self) -> None:
-        close = getattr(self._stream, "aclose", None)
-        if close is not None:
-            await close()
-
-    async def _next(self) -> bytes:
-        async for piece in self._stream:
-            if piece:
-                return piece
-        return b""
-
-
-class _Unpacked:
-    """The text of rows, in pieces of bounded size whatever they unpack to; counted against the manifest."""
-
-    def __init__(self, rows: Rows, source: "_Pulled") -> None:
-        self._rows = rows
-        self._source = source
-
-    def pieces(self) -> Iterator[bytes]:
-        """Raises ObjectDamaged if this is not what the manifest describes: before the last piece reaches the server."""
-        total = 0
-        held = b""
-        try:
-            with zstandard.ZstdDecompressor().stream_reader(
-                cast(IO[bytes], self._source), read_across_frames=True
-            ) as reader:
-                while piece := reader.read(TEXT_BYTES):
-                    total += len(piece)
-                    if held:
-                        yield held
-                    held = piece
-        except zstandard.ZstdError as error:
-            raise ObjectDamaged("load", self._rows.key, f"it does not unpack: {error}", _DAMAGED) from None
-        if total != self._rows.row_bytes:
-            what = f"it holds {total} bytes of rows; the manifest says {self._rows.row_bytes}"
-            raise ObjectDamaged("load", self._rows.key, what, _DAMAGED)
-        if held:
-            yield held

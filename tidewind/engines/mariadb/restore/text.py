@@ -1,0 +1,72 @@
+"""The text of one stored object, pulled by the thread that gives it to the server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import IO, Final, cast
+
+import zstandard
+
+from tidewind.ports.store import ObjectDamaged
+
+TEXT_BYTES: Final = 1 << 20
+PIECE_DEADLINE_S: Final = 600.0
+DAMAGED: Final = "the stored bytes are not those of the backup; restore another backup and examine the store"
+
+
+class Pulled:
+    """Bytes of a stream of the event loop, pulled from a thread."""
+
+    def __init__(self, stream: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self._stream = stream
+        self._loop = loop
+        self._waiting = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, b"" at the end. Raises what the stream raises."""
+        if not self._waiting:
+            asked = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+            self._waiting = asked.result(PIECE_DEADLINE_S)
+        taken = self._waiting if size < 0 else self._waiting[:size]
+        self._waiting = self._waiting[len(taken) :]
+        return taken
+
+    async def close(self) -> None:
+        close = getattr(self._stream, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def _next(self) -> bytes:
+        async for piece in self._stream:
+            if piece:
+                return piece
+        return b""
+
+
+class Unpacked:
+    """The text of rows, in pieces of bounded size whatever they unpack to; counted against the manifest."""
+
+    def __init__(self, key: str, row_bytes: int, source: Pulled) -> None:
+        self._key = key
+        self._row_bytes = row_bytes
+        self._source = source
+
+    def pieces(self) -> Iterator[bytes]:
+        """Raises ObjectDamaged if this is not what the manifest describes: before the last piece reaches the server."""
+        total = 0
+        held = b""
+        try:
+            with zstandard.ZstdDecompressor().stream_reader(
+                cast(IO[bytes], self._source), read_across_frames=True
+            ) as reader:
+                while piece := reader.read(TEXT_BYTES):
+                    total += len(piece)
+                    if held:
+                        yield held
+                    held = piece
+        except zstandard.ZstdError as error:
+            raise ObjectDamaged("load", self._key, f"it does not unpack: {error}", DAMAGED) from None
+        if total != self._row_bytes:
+            what = f"it holds {total} bytes of rows; the manifest says {self._row_bytes}"
+            raise ObjectDamaged("load", self._key, what, DAMAGED)
+        if held:
+            yield held
