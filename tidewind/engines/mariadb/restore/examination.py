@@ -53,7 +53,7 @@ async def examine(link: Link, source: Source, keep_users: Sequence[str], *, logg
             Finding(
                 subject="closing",
                 level="error",
-                text="a point in time needs the account tables to be swapped at one instant: MariaDB 10.6 or newer, and "
+                text="a point in time needs the account tables swapped at one instant: MariaDB 10.6 or newer, and "
                 "rights on the tables of mysql; whole backups can be restored",
                 fix=f"GRANT ALL PRIVILEGES ON *.* TO {account_name(user, host)} WITH GRANT OPTION;",
             )
