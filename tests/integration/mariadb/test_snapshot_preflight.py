@@ -20,8 +20,10 @@ from tests.integration.mariadb.snapshot_support import (
     sealed_store,
 )
 from tests.servers.certificates import Certificates
-from tidewind.engines.mariadb.grants import BACKUP_GRANTS
+from tidewind.engines.mariadb.capture import MariaDBCaptureEngine
+from tidewind.engines.mariadb.grants import BACKUP_GRANTS, CAPTURE_GRANTS
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
+from tidewind.ports.capture import Resume
 from tidewind.ports.engine import Address, DatabaseError, Finding, Login
 
 BACKUP = Login(user="backup", password="canary-backup")
@@ -30,7 +32,7 @@ ENGINE = MariaDBSnapshotEngine()
 
 def make_backup_account(server: Any, *, without: str = "") -> None:
     connection = client(server)
-    names = ", ".join(name for name in BACKUP_GRANTS if name != without)
+    names = ", ".join(name for name in (*BACKUP_GRANTS, *CAPTURE_GRANTS) if name != without)
     run(
         connection,
         f"CREATE OR REPLACE USER backup@'%' IDENTIFIED BY '{BACKUP.password}'",
@@ -64,6 +66,13 @@ async def test_the_named_rights_suffice(mariadb_factory: Callable[..., Awaitable
     seen = await ENGINE.preflight(address_of(source), BACKUP, login_of(source))
     assert of_level(seen.findings, "error") == []
     assert of_level(seen.findings, "warn") == []
+    end = await MariaDBCaptureEngine().log_end(address_of(source), BACKUP)
+    resume = Resume(position=end)
+    async with MariaDBCaptureEngine().read(address_of(source), BACKUP, resume, server_id=4_000_000_000) as reading:
+        assert (await reading.mark()).position == end
+        for kind in MariaDBCaptureEngine.state_kinds:
+            assert await reading.state(kind) is not None
+        await reading.headroom_s(end)
     store = sealed_store(tmp_path)
     content = await ENGINE.take(address_of(source), BACKUP, request_for(store), Reports())
     assert rows(connection, "SELECT @@gtid_binlog_pos") == before, "a backup writes nothing"

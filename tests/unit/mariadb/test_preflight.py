@@ -74,6 +74,8 @@ def test_nothing_to_say_of_a_good_server() -> None:
         ({"variables": {**GOOD.variables, "binlog_format": "STATEMENT"}}, "warn", "binlog_format is STATEMENT"),
         ({"held": frozenset({*BACKUP_GRANTS, "DROP"})}, "warn", "has DROP, which it never needs"),
         ({"held": frozenset()}, "error", "lacks BINLOG MONITOR"),
+        ({"held": frozenset(BACKUP_GRANTS)}, "warn", "lacks REPLICATION SLAVE"),
+        ({"filtered": "binlog_do_db shop"}, "warn", "leaves schemas out (binlog_do_db shop)"),
         ({"restore_rights": on_server(*BACKUP_GRANTS)}, "error", "lacks ALTER"),
         ({"restore_rights": on_server(*BACKUP_GRANTS), "restore_account": None}, "warn", "lacks ALTER"),
         ({"facts": replace(GOOD.facts, version="10.4.30")}, "error", "older than 10.5"),

@@ -22,7 +22,7 @@ from tidewind.engines.mariadb.log.reading import MariaDBLogReading, microseconds
 from tidewind.engines.mariadb.log.session import Session
 from tidewind.engines.mariadb.log.times import DatabaseClock
 from tidewind.engines.mariadb.log.transactions import Group
-from tidewind.engines.mariadb.preflight import filters, log_variables, rights_of
+from tidewind.engines.mariadb.preflight import filtered_schemas, filters, log_variables, rights_of
 from tidewind.engines.mariadb.server import server_facts
 from tidewind.ports.capture import LogBroken, LogUnsuitable, Resume
 from tidewind.ports.engine import Address, DatabaseError, Finding, Login
@@ -50,9 +50,9 @@ class MariaDBCaptureEngine:
     async def examine(self, address: Address, login: Login) -> tuple[Finding, ...]:
         async with await Control.connect(Access(address=address, login=login)) as control:
             variables = await log_variables(control)
-            status = await control.rows("SHOW MASTER STATUS")
+            filtered = await filtered_schemas(control)
             held, account = await rights_of(control)
-        return (*settings.findings(variables, filters(status)), *settings.rights(held.on_server, account))
+        return (*settings.findings(variables, filtered), *settings.rights(held.on_server, account))
 
     async def log_end(self, address: Address, login: Login) -> str:
         async with await Control.connect(Access(address=address, login=login)) as control:

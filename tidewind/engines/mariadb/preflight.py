@@ -72,7 +72,7 @@ async def look_at(address: Address, login: Login, restore_login: Login | None) -
             engines=await _foreign_tables(control),
             versioned=await _versioned(control),
             schemas=await _schemas(control),
-            filtered=await _filtered(control),
+            filtered=await filtered_schemas(control),
         )
     return Preflight(facts=facts, findings=tuple(findings(seen)))
 
@@ -97,7 +97,8 @@ def filters(status: Sequence[tuple[Any, ...]]) -> str:
     return ", ".join(f"{name} {value}" for name, value in named if value)
 
 
-async def _filtered(control: Control) -> str:
+async def filtered_schemas(control: Control) -> str:
+    """What the log leaves out, as `filters` says it; empty where the account may not see it. Raises DatabaseError."""
     try:
         return filters(await control.rows("SHOW MASTER STATUS"))
     except DatabaseError as error:

@@ -4,6 +4,7 @@ Both stay on the server that the session began with: behind a name, another may 
 the log cannot be trusted any more ends the session for both.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -69,6 +70,7 @@ class MariaDBLogReading:
         self._files.note(session.log_file, position, self._floor_us)
         self._unlogged: Unlogged | None = None
         self._second: Control | None = None
+        self._opening = asyncio.Lock()
         self._unsuitable: LogUnsuitable | None = None
         self._size_seen: tuple[float, int] | None = None
 
@@ -134,8 +136,9 @@ class MariaDBLogReading:
         return mark
 
     async def state(self, kind: StateKind) -> State | None:
+        control = await self._other()
         if self._unlogged is None:
-            self._unlogged = Unlogged(await self._other())
+            self._unlogged = Unlogged(control)
         return await self._unlogged.look(kind)
 
     async def headroom_s(self, position: str) -> float | None:
@@ -173,9 +176,10 @@ class MariaDBLogReading:
 
     async def _other(self) -> Control:
         """A connection beside that of the marks, which nothing may hold up."""
-        if self._second is None or self._second.closed:
-            self._second, self._unlogged = await Control.connect(self._control.access), None
-        return self._second
+        async with self._opening:
+            if self._second is None or self._second.closed:
+                self._second, self._unlogged = await Control.connect(self._control.access), None
+            return self._second
 
     async def close(self) -> None:
         self._dump.close()
