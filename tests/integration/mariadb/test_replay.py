@@ -82,6 +82,7 @@ async def kill_behind(lab: PointLab, ordinal: int) -> None:
     connection = pymysql.connect(
         host=lab.target.host, port=lab.target.port, user=SERVICE.user, password=SERVICE.password, autocommit=True
     )
+    run(connection, progress.MAKE)
     asked = f"SELECT COALESCE(MAX(place), 0) FROM tidewind.replay WHERE restore_id = '{lab.scope().restore_id}'"
     while progress.ordinal_of(int(rows(connection, asked)[0][0])) < ordinal:
         await asyncio.sleep(0.002)
