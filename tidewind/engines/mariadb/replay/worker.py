@@ -57,7 +57,6 @@ class Start:
     settings: Mapping[str, str]
     lanes: int
     prepared: int = 0
-    insert_history_bit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class _Replay:
             own = {table: GtidList.parse(position) for table, position in start.own_positions.items()}
             routes = Routes(catalogue, sender.lanes, sender.untransacted, own)
             shut = KeptShut(catalogue.rows, start.restore_id, start.spared)
-            statements = Statements(running, applying, catalogue, shut.around, start.insert_history_bit)
+            statements = Statements(running, applying, catalogue, shut.around)
             keys = TemporaryKeys(catalogue.rows)
             keys.find()
             self._feed(done.complete)
