@@ -26,7 +26,7 @@ from tidewind.runtime.workers import prepare_workers
 
 GOAL = 4.0
 MEMORY_GOAL_MB = 400.0
-TRANSACTIONS = 60_000
+TRANSACTIONS = 150_000
 _TABLES = 4
 _OPTIONS = ("--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M")
 _SEGMENT_BYTES = 8 << 20
