@@ -27,7 +27,7 @@ def main() -> int:
     options.add_argument("--size-mb", type=int, default=240, help="rows, in megabytes as text (default 240)")
     options.add_argument("--rounds", type=int, default=3, help="how often each side runs; medians count (default 3)")
     options.add_argument(
-        "--transactions", type=int, default=replay.TRANSACTIONS, help="in the log that is replayed (default 60000)"
+        "--transactions", type=int, default=replay.TRANSACTIONS, help="in the log that is replayed (default 150000)"
     )
     options.add_argument("--only", choices=("snapshots", "replay"), help="one part of them")
     chosen = options.parse_args()

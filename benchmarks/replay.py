@@ -26,7 +26,7 @@ from tidewind.runtime.workers import prepare_workers
 
 GOAL = 4.0
 MEMORY_GOAL_MB = 400.0
-TRANSACTIONS = 60_000
+TRANSACTIONS = 150_000
 _TABLES = 4
 _OPTIONS = ("--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M")
 _SEGMENT_BYTES = 8 << 20
@@ -117,7 +117,7 @@ async def _by_us(lab: PointLab, session: MariaDBRestoreSession, source: PointSou
 
 async def _by_pipe(lab: PointLab, session: MariaDBRestoreSession, source: PointSource) -> None:
     login = session._link.access.login
-    files = " ".join(str(path) for path in sorted((lab.source.directory / "binlog").glob("binlog.[0-9]*")))
+    files = " ".join(str(path) for path in sorted((lab.source.directory / "binlog").glob("binlog." + "[0-9]" * 6)))
     command = (
         f"{find_program('mariadb-binlog', lab.source.installation)} --start-position={source.legs[0].after} {files} | "
         f"{find_program('mariadb', lab.source.installation)} --no-defaults -h{lab.target.host} -P{lab.target.port} "

@@ -30,7 +30,7 @@ def sessions_of(server: PrivateMariaDB) -> list[Session]:
     """Everything in the server's binary log files, in order."""
     found: list[Session] = []
     splitter = Splitter()
-    for file in sorted((server.directory / "binlog").glob("binlog.[0-9]*")):
+    for file in sorted((server.directory / "binlog").glob("binlog." + "[0-9]" * 6)):
         rest = memoryview(file.read_bytes())[_MAGIC:]
         while len(rest):
             data, groups = splitter.feed(rest)

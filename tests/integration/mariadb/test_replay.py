@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from tests.integration.mariadb.snapshot_support import client, rows, run
-from tests.point_lab import SERVICE, Facts, PointLab, lab_in
+from tests.point_lab import SERVICE, Facts, PointLab, content_of, lab_in
 from tests.replay_workload import SETUP, run_workload
 from tidewind.engines.mariadb.replay import progress
 from tidewind.ports.engine import DatabaseError
@@ -82,6 +82,7 @@ async def kill_behind(lab: PointLab, ordinal: int) -> None:
     connection = pymysql.connect(
         host=lab.target.host, port=lab.target.port, user=SERVICE.user, password=SERVICE.password, autocommit=True
     )
+    run(connection, progress.MAKE)
     asked = f"SELECT COALESCE(MAX(place), 0) FROM tidewind.replay WHERE restore_id = '{lab.scope().restore_id}'"
     while progress.ordinal_of(int(rows(connection, asked)[0][0])) < ordinal:
         await asyncio.sleep(0.002)
@@ -182,3 +183,35 @@ async def test_what_the_server_gives_by_itself_goes_to_whom_it_went_then(lab: Po
         await lab.restore(position)
         lab.replicate_to(position)
         assert await lab.differences() == [], position
+
+
+async def test_the_way_back_from_the_middle_of_a_replay_leaves_nothing_of_it(lab: PointLab) -> None:
+    connection = client(lab.source)
+    run(connection, *SETUP)
+    await lab.base()
+    run(
+        connection,
+        "CREATE EVENT shop.newer ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01' DO SELECT 1",
+        "CREATE USER newer@'%'",
+        "CREATE DATABASE newest",
+        "CREATE TABLE newest.t (a INT) ENGINE=InnoDB",
+    )
+    await lab.archive(Random(1), mean_bytes=300)
+    own = client(lab.target)
+    run(
+        own,
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.ours (id INT PRIMARY KEY) ENGINE=InnoDB",
+        "INSERT INTO shop.ours VALUES (1)",
+        "CREATE EVENT shop.mine ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01' DO SELECT 2",
+    )
+    before = await content_of(lab.target)
+    lab.restores, lab.facts = 1, Facts()
+    source = lab.point(lab.points()[-1])
+    async with lab.session(lab.scope()) as session:
+        await lab.begin(session, source)
+        await session.replay(source, lab.facts, lab.reports)
+        await session.give_back(source, lab.facts, lab.reports)
+        await session.settle(source, lab.facts, opened=False)
+        await session.finish(source, lab.facts, opened=False)
+    assert (await content_of(lab.target)).differences(before) == []

@@ -89,7 +89,7 @@ def test_account_statements_may_be_run_again() -> None:
 
 def test_nothing_of_a_context_is_inherited() -> None:
     silent = Query(1, 0, b"shop", 0, QueryContext(), b"SELECT 1")
-    said = b"".join(context.settings(silent, stamp=7)).decode()
+    said = context.settings(silent, stamp=7, knows=context.Knows()).decode()
     for name in (
         "timestamp = 7.000000",
         "foreign_key_checks = 1",
@@ -98,7 +98,8 @@ def test_nothing_of_a_context_is_inherited() -> None:
     ):
         assert name in said
     loud = QueryContext(
-        flags2=1 << 26 | 1 << 28,
+        flags2=1 << 26 | 1 << 28 | 1 << 30,
+        charset_collations=((45, 46),),
         sql_mode=4,
         auto_increment=(3, 2),
         charset=(8, 8, 45),
@@ -107,7 +108,8 @@ def test_nothing_of_a_context_is_inherited() -> None:
         charset_database=33,
         microseconds=42,
     )
-    said = b"".join(context.settings(Query(1, 0, b"", 0, loud, b""), stamp=9)).decode()
+    knows = context.Knows(True, {45: ("utf8mb4", "utf8mb4_general_ci"), 46: ("utf8mb4", "utf8mb4_bin")})
+    said = context.settings(Query(1, 0, b"", 0, loud, b""), stamp=9, knows=knows).decode()
     for name in (
         "timestamp = 9.000042",
         "foreign_key_checks = 0",
@@ -120,6 +122,8 @@ def test_nothing_of_a_context_is_inherited() -> None:
         "lc_time_names = 4",
         "collation_database = 33",
         "time_zone = '+02:00'",
+        "system_versioning_insert_history = 1",
+        "character_set_collations = 'utf8mb4=utf8mb4_bin'",
     ):
         assert name in said
 

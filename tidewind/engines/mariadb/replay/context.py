@@ -4,6 +4,8 @@ What an event does not say is set to the default the server itself assumes for i
 earlier one set.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from tidewind.engines.mariadb.log.statements import Query, QueryContext
@@ -21,8 +23,20 @@ SUPPRESS_USE: Final = 0x8
 _UTF8_CLIENT: Final = (33, 33, 8)
 
 
-def settings(query: Query, *, stamp: int, insert_history_bit: int | None = None) -> tuple[bytes, ...]:
-    """The SET statements. `stamp` is the event's, in seconds."""
+_INSERT_HISTORY: Final = 1 << 30
+
+
+@dataclass(frozen=True)
+class Knows:
+    """What the server knows of contexts beyond what all do. `collations`: number to (character set, collation), None
+    if it has no defaults by character set (before 11.2)."""
+
+    insert_history: bool = False
+    collations: Mapping[int, tuple[str, str]] | None = None
+
+
+def settings(query: Query, *, stamp: int, knows: Knows) -> bytes:
+    """The SET statement. `stamp` is the event's, in seconds. ValueError for a collation the server does not know."""
     context = query.context
     flags = context.flags2 or 0
     micro = context.microseconds or 0
@@ -39,14 +53,21 @@ def settings(query: Query, *, stamp: int, insert_history_bit: int | None = None)
     database = context.charset_database
     assigned.append(f"collation_database = {'DEFAULT' if database is None else database}")
     assigned.append("time_zone = " + ("DEFAULT" if context.time_zone is None else f"'{_plain(context.time_zone)}'"))
-    if insert_history_bit is not None:
-        assigned.append(f"system_versioning_insert_history = {int(bool(flags & insert_history_bit))}")
-    return ("SET " + ", ".join(f"SESSION {one}" for one in assigned)).encode(), *_collations(context)
+    if knows.insert_history:
+        assigned.append(f"system_versioning_insert_history = {int(bool(flags & _INSERT_HISTORY))}")
+    if knows.collations is not None:
+        assigned.append(f"character_set_collations = '{_collations(context, knows.collations)}'")
+    return ("SET " + ", ".join(f"SESSION {one}" for one in assigned)).encode()
 
 
-def _collations(context: QueryContext) -> tuple[bytes, ...]:
-    """Only servers from 11.2 on know the variable, and only they write it."""
-    return ()
+def _collations(context: QueryContext, known: Mapping[int, tuple[str, str]]) -> str:
+    """The default collation of each character set for which the session had one of its own."""
+    named = []
+    for charset, collation in context.charset_collations:
+        if charset not in known or collation not in known:
+            raise ValueError(f"collation {collation} is not known to this server")
+        named.append(f"{known[charset][0]}={known[collation][1]}")
+    return ",".join(named)
 
 
 def _plain(zone: str) -> str:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 @dataclass
 class Counts:
-    """`transactions` were sent, `bytes` of log read."""
+    """`transactions` were sent, `bytes` of log read; `accounts`: statements and row events that may change accounts."""
 
     transactions: int = 0
     rows: int = 0
     ddl: int = 0
+    accounts: int = 0
     bytes: int = 0

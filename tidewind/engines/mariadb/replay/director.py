@@ -259,6 +259,7 @@ class Director:
         group = Group()
         group.name(route.body)
         group.add(self._plain(event) if kind in log.PLAIN_OF_COMPRESSED else event, route.body)
+        self._counts.accounts += 1
         self._statements.account_rows(at, group, self._done.intent)
         self._barrier(at)
 
@@ -285,12 +286,13 @@ class Director:
         self._keys.drop_named(query.text)
         logged = Logged(query=query, decision=decision, stamp=stamp, at=at, gtid=gtid)
         if not (decision.kind == "account" and self._routes.behind("mysql", "global_priv", gtid)):
+            self._counts.accounts += decision.kind in ("account", "routine") or b"DATABASE" in query.text.upper()
             self._statements.run(logged, self._done.intent)
         self._counts.ddl += 1
         self._barrier(at)
 
     def _totals(self) -> Mapping[str, int]:
-        return {"ddl": self._counts.ddl}
+        return {"ddl": self._counts.ddl, "accounts": self._counts.accounts}
 
     def _barrier(self, at: int) -> None:
         self._sender.drain()

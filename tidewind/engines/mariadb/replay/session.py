@@ -49,13 +49,24 @@ async def replay(
         broken = await create_objects(
             link, [one for one in source.manifest.objects if one.kind != "sequence"], source.manifest.schemas
         )
+        await _give_back_rights_on_routines(link, scope)
         await memory.keep(KEPT_BROKEN, {"not_made": list(broken)})
         for statement in progress.pass_barrier(scope.restore_id, 0, 0, {}):
             await link.run(statement)
     done = await _run(_start(link, scope, source, spared, lanes), report)
     await _keep_events(link, memory)
-    await _set_accounts_ready(link, scope, spared)
+    if done.accounts:
+        await _set_accounts_ready(link, scope, spared)
     return Replayed(transactions=done.transactions, rows=done.rows, ddl=done.ddl)
+
+
+async def _give_back_rights_on_routines(link: Link, scope: RestoreScope) -> None:
+    """A predecessor may have made routines that were dropped to be made again, and their rights went with them."""
+    kept = path(AccountSets(link, scope.restore_id).table("target", "procs_priv"))
+    async with link.unlogged():
+        await link.run("DELETE FROM mysql.procs_priv")
+        await link.run(f"INSERT INTO mysql.procs_priv SELECT * FROM {kept}")
+        await link.run("FLUSH PRIVILEGES")
 
 
 async def broken_objects(memory: Memory) -> tuple[str, ...]:

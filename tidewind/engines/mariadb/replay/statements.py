@@ -57,14 +57,12 @@ class Statements:
         applying: Applying,
         catalogue: Catalogue,
         around: Callable[[bytes], contextlib.AbstractContextManager[None]],
-        insert_history_bit: int | None = None,
     ) -> None:
         self._connection = connection
         self._applying = applying
         self._catalogue = catalogue
         self._around = around
-        self._settings: tuple[bytes, ...] = ()
-        self._insert_history_bit = insert_history_bit
+        self._knows = what_is_known(catalogue)
 
     def run(self, logged: Logged, intent: tuple[int, Mapping[str, Any]] | None) -> None:
         """Run a statement that commits by itself. `intent` is what a predecessor stored. Raises DatabaseError."""
@@ -164,9 +162,11 @@ class Statements:
         self._catalogue.rows(progress.intend(self._applying.restore_id, logged.at, facts))
 
     def _settle(self, logged: Logged) -> None:
-        wanted = context.settings(logged.query, stamp=logged.stamp, insert_history_bit=self._insert_history_bit)
-        for statement in wanted:
-            run_text(self._connection, self._applying.access, statement)
+        try:
+            wanted = context.settings(logged.query, stamp=logged.stamp, knows=self._knows)
+        except ValueError as error:
+            raise DatabaseError("replay-refused", f"the statement of {logged.gtid}: {error}") from error
+        run_text(self._connection, self._applying.access, wanted)
         self._use(logged.query.schema)
 
     def _use(self, schema: bytes) -> None:
@@ -178,3 +178,20 @@ class Statements:
             if code_of(error) != _NO_SUCH_SCHEMA:
                 raise DatabaseError("database-failed", f"the schema {name!r} cannot be used: {error}") from error
             self._connection.select_db(WORK_SCHEMA)
+
+
+def what_is_known(catalogue: Catalogue) -> context.Knows:
+    """Raises DatabaseError."""
+    found = catalogue.rows(
+        "SELECT LOWER(VARIABLE_NAME) FROM information_schema.SYSTEM_VARIABLES "
+        "WHERE VARIABLE_NAME IN ('SYSTEM_VERSIONING_INSERT_HISTORY', 'CHARACTER_SET_COLLATIONS')"
+    )
+    names = {str(row[0]) for row in found}
+    collations = None
+    if "character_set_collations" in names:
+        listed = catalogue.rows(
+            "SELECT ID, CHARACTER_SET_NAME, FULL_COLLATION_NAME "
+            "FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY"
+        )
+        collations = {int(str(number)): (str(charset), str(name)) for number, charset, name in listed}
+    return context.Knows(insert_history="system_versioning_insert_history" in names, collations=collations)

@@ -57,7 +57,6 @@ class Start:
     settings: Mapping[str, str]
     lanes: int
     prepared: int = 0
-    insert_history_bit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class Advanced:
     rows: int
     ddl: int
     bytes: int
+    accounts: int
     ended: bool
 
 
@@ -132,7 +132,9 @@ class _Replay:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(waited), ANSWER_S)
         counts = self._counts
-        return Advanced(counts.transactions, counts.rows, counts.ddl, counts.bytes, self._directing.done())
+        return Advanced(
+            counts.transactions, counts.rows, counts.ddl, counts.bytes, counts.accounts, self._directing.done()
+        )
 
     def _direct(self, ended: "Future[None]") -> None:
         try:
@@ -154,12 +156,13 @@ class _Replay:
             done = progress.read(catalogue.rows(progress.select(start.restore_id)))
             self._counts.transactions = done.complete
             self._counts.rows, self._counts.ddl = done.rows, int(done.totals.get("ddl", 0))
+            self._counts.accounts = int(done.totals.get("accounts", 0))
             sender = Sender(applying, start.lanes, done)
             stack.callback(sender.close)
             own = {table: GtidList.parse(position) for table, position in start.own_positions.items()}
             routes = Routes(catalogue, sender.lanes, sender.untransacted, own)
             shut = KeptShut(catalogue.rows, start.restore_id, start.spared)
-            statements = Statements(running, applying, catalogue, shut.around, start.insert_history_bit)
+            statements = Statements(running, applying, catalogue, shut.around)
             keys = TemporaryKeys(catalogue.rows)
             keys.find()
             self._feed(done.complete)

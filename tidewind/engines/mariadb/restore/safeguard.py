@@ -189,6 +189,7 @@ async def drops_but_tables(link: Link, schema: str) -> list[str]:
     listed = (
         ("TRIGGER", f"SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = {own}"),
         ("VIEW", f"SELECT table_name FROM information_schema.views WHERE table_schema = {own}"),
+        ("EVENT", f"SELECT event_name FROM information_schema.events WHERE event_schema = {own}"),
         ("PACKAGE", f"SELECT name FROM mysql.proc WHERE db = {own} AND type = 'PACKAGE'"),
         ("PROCEDURE", f"SELECT name FROM mysql.proc WHERE db = {own} AND type = 'PROCEDURE'"),
         ("FUNCTION", f"SELECT name FROM mysql.proc WHERE db = {own} AND type = 'FUNCTION'"),
