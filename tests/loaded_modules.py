@@ -20,7 +20,7 @@ except SystemExit as end:
 def loaded(*words: str, environment: dict[str, str] | None = None) -> tuple[int, set[str]]:
     """The exit code, and every module that the command line had imported at its end."""
     ended = subprocess.run(
-        [sys.executable, "-c", _RUN, *words], capture_output=True, text=True, timeout=60, check=True, env=environment
+        [sys.executable, "-c", _RUN, *words], capture_output=True, text=True, timeout=240, check=True, env=environment
     )
     code, modules = json.loads(ended.stdout.splitlines()[-1])
     return code, set(modules)
