@@ -38,7 +38,7 @@ def loaded_in_turn(
         [sys.executable, "-c", _RUN, json.dumps(cases)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
         env=environment,
     )

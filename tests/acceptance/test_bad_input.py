@@ -176,6 +176,8 @@ async def test_poison_stalls_nobody(protected: ProtectedShop, topic: str) -> Non
     # The first good command waits behind the poison of its own partition; the next shows that nothing is left of it.
     await protected.answer(topic, *good)
     began = time.monotonic()
+    await protected.answer(topic, *good)
+    usual = time.monotonic() - began
     await protected.client.send_raw(topic, CLUSTER.encode(), b"{", [("ce_id", b"x")])
     await protected.answer(topic, *good)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began - usual < 1 + 5 * usual

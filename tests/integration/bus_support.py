@@ -81,7 +81,7 @@ def clusters_in_different_partitions(count: int) -> list[str]:
     return list(found.values())[:count]
 
 
-async def eventually(reached: Callable[[], bool], *, within_s: float = 20.0, what: str = "it") -> float:
+async def eventually(reached: Callable[[], bool], *, within_s: float = 60.0, what: str = "it") -> float:
     """Wait until the condition holds and return how long that took; fail after the deadline."""
     began = time.monotonic()
     while not reached():

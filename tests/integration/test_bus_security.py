@@ -43,7 +43,7 @@ async def test_everything_works_over_tls_with_a_password(secure_kafka, monkeypat
     async with running(consumer), running(view):
         await publisher.send(EVENTS, message(mechanism.lower(), 1))
         await eventually(lambda: recorder.numbers(mechanism.lower()) == [1])
-        assert await view.wait_until(view.caught_up, deadline_s=10)
+        assert await view.wait_until(view.caught_up, deadline_s=60)
     await publisher.close()
 
 

@@ -309,7 +309,7 @@ async def test_watch_tells_events_as_they_happen(shop, interruptible):
             first = json.loads(await watching.stdout.readline())
         assert first["type"] == "tidewind.cluster.enrolled.v1"
         watching.send_signal(signal.SIGINT)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(LINE_S):
             assert await watching.wait() == 130
     finally:
         if watching.returncode is None:

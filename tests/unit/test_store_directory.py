@@ -160,7 +160,7 @@ async def test_a_hanging_file_system_is_unavailable_within_the_deadline(tmp_path
     begun = time.monotonic()
     with pytest.raises(StoreUnavailable, match="within") as hanging:
         await store.get("o")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert "mount" in hanging.value.hint
     assert await store.info("p") is None, "other calls go on"
     with (tmp_path / "o").open("wb"):

@@ -19,6 +19,7 @@ from tests.integration.mariadb.snapshot_support import (
     take,
 )
 from tidewind.engines.mariadb import attempt, watchdog
+from tidewind.engines.mariadb.catalogue import SERVER_SCHEMAS, read_schemas
 from tidewind.engines.mariadb.connection import Control
 from tidewind.engines.mariadb.ddl_hold import DdlHold
 
@@ -61,6 +62,8 @@ def once_before(monkeypatch: pytest.MonkeyPatch, step: str, server: Any, *statem
         ("located", ["ALTER TABLE d.outside ADD COLUMN b INT", "ALTER TABLE d.outside DROP COLUMN b", EXCHANGE]),
         ("agree", [EXCHANGE]),  # between the looks
         ("agree", ["TRUNCATE TABLE d.outside"]),
+        ("agree", ["CREATE DATABASE another"]),
+        ("agree", ["ALTER DATABASE d CHARACTER SET latin1"]),
         ("agree", ["ALTER TABLE d.parted TRUNCATE PARTITION p0"]),
         ("agree", ["CREATE OR REPLACE TABLE d.merged (id INT, a INT) ENGINE = MRG_MyISAM COMMENT 'other'"]),
         ("read_on_its_own", ["ALTER TABLE d.isam ADD COLUMN b INT DEFAULT 7"]),
@@ -153,3 +156,23 @@ async def test_a_hold_keeps_ddl_waiting_until_its_end(mariadb_factory: Factory) 
         assert not hold.held
     connection.close()
     altering.close()
+
+
+async def test_a_schema_that_is_dropped_during_the_look_is_left_out(
+    mariadb_factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = await mariadb_factory()
+    connection = client(source)
+    run(connection, "CREATE DATABASE goes", "CREATE DATABASE stays")
+    original = Control.rows
+
+    async def drops(self: Control, sql: str, **options: Any) -> Any:
+        if sql == "SHOW CREATE DATABASE `goes`":
+            await original(self, "DROP DATABASE goes")
+        return await original(self, sql, **options)
+
+    monkeypatch.setattr(Control, "rows", drops)
+    async with await Control.connect(access_of(source)) as control:
+        schemas = await read_schemas(control, SERVER_SCHEMAS)
+    assert [schema.name for schema in schemas] == ["stays"]
+    connection.close()

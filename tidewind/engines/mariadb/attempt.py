@@ -20,6 +20,7 @@ from tidewind.engines.mariadb.catalogue import (
     listing,
     outline,
     read_catalogue,
+    read_schemas,
     server_now,
     show_create_table,
 )
@@ -170,6 +171,8 @@ class Attempt:
             # Nobody reads these under a lock later on.
             if table.engine in WITHOUT_ROWS:
                 await self._look_again(table)
+        if look.catalogue.schemas != await read_schemas(self._control, self._excluded):
+            raise Spoilt(None, "a schema was made, altered or dropped meanwhile")
         if look.objects != await self._objects(look.catalogue):
             raise Spoilt(None, "a view, routine, trigger, event or sequence was altered meanwhile")
 

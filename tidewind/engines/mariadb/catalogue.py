@@ -147,13 +147,19 @@ def outline(listed: Sequence[Listed]) -> frozenset[tuple[Any, ...]]:
 
 
 async def read_schemas(control: Control, excluded_schemas: Sequence[str]) -> tuple[Schema, ...]:
+    """Schemas dropped while we look are left out: the second look will notice. Raises DatabaseError."""
     rows = await control.rows(
         "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA"
         f" WHERE SCHEMA_NAME NOT IN ({text_literals(excluded_schemas)}) ORDER BY SCHEMA_NAME"
     )
     found = []
     for (name,) in rows:
-        created = await control.rows(f"SHOW CREATE DATABASE {quote_name(name)}")
+        try:
+            created = await control.rows(f"SHOW CREATE DATABASE {quote_name(name)}")
+        except DatabaseError as error:
+            if code_of(error) in _GONE:
+                continue
+            raise
         found.append(Schema(name=name, create=created[0][1]))
     return tuple(found)
 
