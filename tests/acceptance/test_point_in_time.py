@@ -54,13 +54,16 @@ async def position(root: Any) -> str:
 async def captured(client: PlainClient, wanted: str) -> dict[str, Any]:
     """Wait until the store holds the log up to a position, and there is a base."""
     number = int(wanted.rpartition("-")[2])
-    return await client.wait_status(
-        f"window/{CLUSTER}",
-        lambda state: (
-            bool(state["intervals"]) and bool(state["position"]) and int(state["position"].rpartition("-")[2]) >= number
-        ),
-        deadline_s=90,
-    )
+
+    def there(state: dict[str, Any]) -> bool:
+        held = str(state["position"] or "").rpartition("-")[2]
+        return bool(state["intervals"]) and held.isdigit() and int(held) >= number
+
+    try:
+        return await client.wait_status(f"window/{CLUSTER}", there, deadline_s=90)
+    except AssertionError as error:
+        known = {kind: client.status(f"{kind}/{CLUSTER}") for kind in ("window", "capture")}
+        raise AssertionError(f"waited for {wanted}; {known}") from error
 
 
 @pytest.mark.timeout(300)
