@@ -11,10 +11,12 @@ from tidewind.cli import application
 from tidewind.cli.bootstrap import KeyringKeys, SystemTools, connection
 from tidewind.cli.commands import watch as watching
 from tidewind.cli.endings import INTERRUPTED, Left
+from tidewind.cli.ports import Check
 from tidewind.cli.screen import Output, Screen
 from tidewind.cli.serving import environment_of_services
 from tidewind.cli.session import ending
 from tidewind.cli.settings import settings_checks
+from tidewind.cli.views.findings import verdict
 from tidewind.cli.views.window import window_lines
 from tidewind.domain.problems import problem
 from tidewind.environment import store_settings
@@ -174,3 +176,11 @@ def test_a_delete_tells_what_can_be_restored_now():
     assert window_lines(None, "UTC") == []
     (none,) = window_lines({"shorter": True, "before": stretches, "after": []}, "UTC")
     assert "nothing can be restored" in drawn(none)
+
+
+def test_restores_have_a_verdict_of_their_own():
+    well = Check(group="store", level="ok", text="well")
+    lacking = Check(group="shop restores", level="warn", text="the account for restores lacks DROP", fix="GRANT …")
+    assert "Backups work; restores are refused" in verdict([well, lacking]).plain
+    broken = Check(group="key", level="error", text="gone")
+    assert "relied on" in verdict([well, lacking, broken]).plain
