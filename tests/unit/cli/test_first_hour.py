@@ -132,7 +132,7 @@ def test_leaving_is_no_error(capsys):
 
 def test_a_refusal_does_not_stand_in_the_line_of_the_question(monkeypatch, capsys):
     def nobody(question):
-        print(question, end="")  # noqa: T201: as input() does
+        print(question, end="")  # as input() does
         raise EOFError
 
     monkeypatch.setattr("builtins.input", nobody)
