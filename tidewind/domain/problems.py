@@ -39,7 +39,7 @@ _KINDS = (
     Kind(
         "manual-backup-unsupported",
         "Manual backups are not offered",
-        "Wait for the daily backup, or let the deployment allow them",
+        "Wait for the daily backup, or start the services with TIDEWIND_ALLOW_MANUAL_BACKUPS=true",
         exit_code=69,
     ),
     Kind(
@@ -48,7 +48,12 @@ _KINDS = (
         "Restore a backup: mode snapshot",
         exit_code=69,
     ),
-    Kind("unknown-backup", "No such backup", "List the cluster's backups: tidewind backup list", exit_code=66),
+    Kind(
+        "unknown-backup",
+        "No such backup",
+        "List the cluster's backups: tidewind backup list --cluster CLUSTER",
+        exit_code=66,
+    ),
     Kind(
         "backup-of-another-cluster",
         "The backup belongs to another cluster",
@@ -80,7 +85,7 @@ _KINDS = (
     Kind(
         "last-backup",
         "This is the newest good backup",
-        "Repeat with confirm_shorter_window to delete it all the same",
+        "Repeat with confirm_shorter_window (--confirm-shorter-window) to delete it all the same",
         exit_code=65,
     ),
     Kind("key-missing", "A key of the keyring is missing", "Put the key named into TIDEWIND_KEYRING", exit_code=77),
@@ -133,7 +138,7 @@ _KINDS = (
     Kind(
         "secret-unavailable",
         "A secret cannot be read",
-        "Set the variable or file that the reference names",
+        "Set the variable or file that the reference names where the services run, then restart them",
         exit_code=78,
     ),
     Kind(
@@ -155,7 +160,7 @@ _KINDS = (
     Kind(
         "store-unconditional",
         "The store ignores conditional writes",
-        "Use a store that honours them, or declare a single writer",
+        "Use a store that honours them, or one instance of each service and TIDEWIND_STORE_SINGLE_WRITER=true",
         exit_code=78,
     ),
     Kind(
@@ -175,7 +180,7 @@ _KINDS = (
     Kind(
         "time-limit",
         "The time limit passed",
-        "The old data is back; raise the limit or restore a smaller backup",
+        "The old data is back; raise TIDEWIND_RESTORE_TIME_LIMIT_H or restore a smaller backup",
         exit_code=75,
     ),
     Kind("cancelled", "Somebody cancelled it", "Nothing to do", exit_code=75),

@@ -20,7 +20,9 @@ async def make_plan(tools: RestoreTools, entry: RegistryEntry, origin: Origin) -
             assert origin.source is not None
             target, source = await _looks(tools, entry, origin.source)
             if isinstance(origin.source, SnapshotSource):
-                return plans.of_snapshot(entry, origin.source.manifest, target, source, tools.assumptions)
+                return plans.of_snapshot(
+                    entry, origin.source.manifest, target, source, tools.assumptions, suspect=origin.suspect
+                )
             kept = tuple((str(schema), str(table)) for schema, table in kept_tables(origin))
             return plans.of_undo(
                 entry,

@@ -21,12 +21,14 @@ OPENED_NOTE = "opened"
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """A source and where it lies: on which timeline, at which position, and which backup it is, if it is one. `source`
-    is None where it could be read when the restore began and no longer can: then only the way back is left."""
+    is None where it could be read when the restore began and no longer can: then only the way back is left.
+    `suspect` says why the backup may not hold what it should."""
 
     source: Source | None
     timeline: str
     cut: str | None
     backup_id: str | None
+    suspect: tuple[str, ...] = ()
 
 
 async def backup_origin(tools: RestoreTools, cluster: str, backup_id: str, timeline: str | None) -> Origin:
@@ -43,7 +45,13 @@ async def origin_of(tools: RestoreTools, outcome: BackupOutcome) -> Origin:
     """Raises StoreError, Refused for a manifest of a newer release."""
     manifest = await read_manifest(tools, outcome)
     source = SnapshotSource(manifest=manifest, open_store=tools.open_store)
-    return Origin(source=source, timeline=manifest.timeline, cut=manifest.position, backup_id=manifest.backup_id)
+    return Origin(
+        source=source,
+        timeline=manifest.timeline,
+        cut=manifest.position,
+        backup_id=manifest.backup_id,
+        suspect=outcome.suspect,
+    )
 
 
 async def completed_outcome(tools: RestoreTools, cluster: str, backup_id: str) -> BackupOutcome:

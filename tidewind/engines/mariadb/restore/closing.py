@@ -8,7 +8,7 @@ A swap is whole or not at all, and needs a server on which a RENAME of several t
 rights on the tables of `mysql`; the statements need none, but every right that they are to give, with GRANT OPTION.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,6 +22,9 @@ Closing = Literal["swap", "rows", "statements"]
 
 OWN_PATTERN: Final = names.WORK_SCHEMA + r"\_%"
 """The safety and trash schemas, as a grant on them names them."""
+
+_TOLD_RIGHTS: Final = 4
+_TOLD_SCOPES: Final = 3
 
 TOLD: Final[Mapping[Closing, str]] = {
     "swap": "the account tables are swapped for a locked set, at one instant",
@@ -81,6 +84,26 @@ class Lacking:
         plain = [right for right in self.rights if right != "GRANT OPTION"]
         option = " WITH GRANT OPTION" if "GRANT OPTION" in self.rights else ""
         return f"GRANT {', '.join(plain) or 'USAGE'} ON {self.on} TO {account}{option}"
+
+
+def told(missing: Sequence[Lacking]) -> str:
+    """What is missing, short enough to be read: the statement that gives it names the rest."""
+    return "; ".join(
+        [f"{_some(one.rights)} on {one.on}" for one in missing[:_TOLD_SCOPES]]
+        + ([f"and rights on {len(missing) - _TOLD_SCOPES} more schemas"] if len(missing) > _TOLD_SCOPES else [])
+    )
+
+
+def _some(rights: Sequence[str]) -> str:
+    left = len(rights) - _TOLD_RIGHTS
+    return ", ".join(rights[:_TOLD_RIGHTS]) + (f" and {left} more rights" if left > 0 else "")
+
+
+def granting(rights: Rights, missing: Sequence[Lacking], account: str) -> str:
+    """The line that gives them: everything, unless the account is one that is to hold less. `account` is quoted."""
+    if not meant_for_statements(rights):
+        return f"GRANT {grants.ALL} ON *.* TO {account} WITH GRANT OPTION;"
+    return " ".join(f"{one.fix(account)};" for one in missing)
 
 
 def closing_of(version: tuple[int, ...], rights: Rights) -> Closing:
