@@ -29,6 +29,11 @@ class ManualClock:
         self._sleepers.append((self._elapsed + seconds, wake))
         await wake.wait()
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody sleeps."""
+        return bool(self._sleepers)
+
     def advance(self, seconds: float) -> None:
         self._elapsed += seconds
         for moment, wake in self._sleepers:
