@@ -190,7 +190,7 @@ class Bench:
         return in_hand
 
     async def work(self, kind: JobKind, context: JobInHand, *, step_s: float = 1) -> Ending:
-        """Work while time passes, in steps, whenever it is waited for: what truly takes time must not cost any here."""
+        """Work while time passes, in steps, whenever somebody waits for it: not while a slow machine works."""
         task = asyncio.ensure_future(kind.work(context))
 
         def ended() -> bool:
