@@ -4,6 +4,7 @@ Imports stand inside the functions, so that `tidewind --help` does not load Kafk
 """
 
 import asyncio
+import select
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from tidewind.bus.connection import Connection
     from tidewind.bus.dead_letter_box import DeadLetterBox
     from tidewind.bus.reader import Reader
+
+_LOOK_S = 0.2
 
 
 def connection() -> "Connection":
@@ -262,9 +265,15 @@ class SystemTools:
         return [*await _kafka_checks(), *await _store_checks(only_key=False), *await _database_checks(cluster)]
 
     def ask(self, question: str) -> str:
+        sys.stdout.write(question)
+        sys.stdout.flush()
         with raised():
+            # A Ctrl-C between here and the read would be noted and the read begin all the same: it is begun only when
+            # there is something to read.
+            while not select.select([sys.stdin], [], [], _LOOK_S)[0]:
+                pass
             try:
-                return input(question)
+                return input()
             except EOFError:
                 # Nobody ended the line of the question, and what is said next is to stand on one of its own.
                 sys.stdout.write("\n")

@@ -1,5 +1,6 @@
 """What somebody meets who has nothing but the README."""
 
+import os
 import stat
 
 import pytest
@@ -131,13 +132,10 @@ def test_leaving_is_no_error(capsys):
 
 
 def test_a_refusal_does_not_stand_in_the_line_of_the_question(monkeypatch, capsys):
-    def nobody(question):
-        print(question, end="")  # as input() does
-        raise EOFError
-
-    monkeypatch.setattr("builtins.input", nobody)
-    with pytest.raises(EOFError):
-        SystemTools().ask("Type: ")
+    with open(os.devnull) as nobody:
+        monkeypatch.setattr("sys.stdin", nobody)
+        with pytest.raises(EOFError):
+            SystemTools().ask("Type: ")
     assert capsys.readouterr().out == "Type: \n"
 
 
