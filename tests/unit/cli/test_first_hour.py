@@ -132,7 +132,7 @@ def test_leaving_is_no_error(capsys):
 
 
 def test_a_refusal_does_not_stand_in_the_line_of_the_question(monkeypatch, capsys):
-    with open(os.devnull) as nobody:
+    with Path(os.devnull).open() as nobody:
         monkeypatch.setattr("sys.stdin", nobody)
         with pytest.raises(EOFError):
             SystemTools().ask("Type: ")
