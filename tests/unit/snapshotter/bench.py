@@ -10,8 +10,8 @@ from typing import Any
 
 from schemas.base import Fact
 from schemas.status import Status
-from services.snapshotter.handlers.run import SnapshotTools
 from services.snapshotter.handlers.sweep import Sweeper
+from services.snapshotter.handlers.tools import SnapshotTools
 from services.snapshotter.settings import SnapshotterSettings
 from tests.fakes import ManualClock, RecordingPublisher, SharedView, until
 from tidewind.domain import keys

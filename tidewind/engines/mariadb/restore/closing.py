@@ -138,8 +138,9 @@ def release_findings(version: tuple[int, ...]) -> list[Finding]:
     if version[:2] >= ATOMIC_RENAME:
         return []
     text = (
-        f"MariaDB {'.'.join(map(str, version))} moves tables one by one in a restore, and a crash of the server in the "
-        "middle of one can leave it in pieces that only somebody with access to the server's files can put together"
+        f"MariaDB {'.'.join(map(str, version))} moves tables one by one in a restore, and a crash of it in the "
+        "middle of one can leave it in pieces. A restore puts an InnoDB table together again if its account has FILE "
+        "and secure_file_priv is empty; one with partitions, or without transactions, it cannot"
     )
     return [Finding(subject="server", level="warn", text=text, fix="Upgrade the server to 10.6 or newer")]
 
