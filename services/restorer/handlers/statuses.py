@@ -16,7 +16,7 @@ from services.restorer.rules.statuses import PLAN_NOTE, status_of
 from tidewind.domain import keys
 from tidewind.domain.ids import restore_id
 from tidewind.ports.bus import Publisher, StatusView
-from tidewind.ports.store import StoreError
+from tidewind.ports.store import UNREADABLE, StoreError
 from tidewind.runtime.outbox import Composer
 
 log = structlog.get_logger()
@@ -73,9 +73,7 @@ class RestoreStatuses:
             try:
                 if await self._publish(cluster, job_id):
                     said.append(restore_id(job_id))
-            except StoreError:
-                raise
-            except Exception:
+            except UNREADABLE:
                 # One damaged record must not keep the restores after it from being told.
                 log.exception("a restore's status cannot be told", action="statuses-failed", job=job_id)
         return said

@@ -101,7 +101,7 @@ async def _copy_definition(link: Link, move: Move, error: DatabaseError) -> None
         await link.run(f"CREATE TABLE {path(_COPY)} (bytes LONGBLOB) ENGINE=InnoDB")
         await link.run(
             f"LOAD DATA INFILE {here} INTO TABLE {path(_COPY)} CHARACTER SET binary "
-            "FIELDS TERMINATED BY 'no tidewind field ends' ESCAPED BY '' LINES TERMINATED BY 'no tidewind line ends'"
+            "FIELDS TERMINATED BY 'no field ends here' ESCAPED BY '' LINES TERMINATED BY 'no line ends here'"
         )
         await link.rows(f"SELECT bytes FROM {path(_COPY)} INTO DUMPFILE {there}")
         await link.run(f"DROP TABLE {path(_COPY)}")
