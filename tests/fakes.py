@@ -31,7 +31,7 @@ class ManualClock:
 
     @property
     def awaited(self) -> bool:
-        """Whether anybody waits for time to pass."""
+        """Whether somebody sleeps."""
         return bool(self._sleepers)
 
     def advance(self, seconds: float) -> None:

@@ -8,6 +8,7 @@ from services.restorer.handlers.availability import AvailabilityKeeper
 from services.restorer.handlers.cancel import CancelRestore
 from services.restorer.handlers.expiry import Expiry
 from services.restorer.handlers.request import RequestRestore
+from services.restorer.handlers.statuses import RestoreStatuses
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.handlers.undo import UndoRestore
 from services.restorer.handlers.undone import UndoneRestores
@@ -82,6 +83,9 @@ async def _assemble(platform: Platform) -> None:
     availability = AvailabilityKeeper(
         tools, publisher=platform.publisher, composer=service.composer, view=platform.view, owns=service.owns
     )
+    statuses = RestoreStatuses(
+        tools, publisher=platform.publisher, composer=service.composer, view=platform.view, owns=service.owns
+    )
     undone = UndoneRestores(
         publisher=platform.publisher,
         composer=service.composer,
@@ -94,6 +98,7 @@ async def _assemble(platform: Platform) -> None:
     platform.host.add("takeover", service.take_over)
     platform.host.add("late statuses", service.late_statuses.run)
     platform.host.add("availability", availability.run)
+    platform.host.add("restore statuses", statuses.run)
     platform.host.add("undone restores", undone.run)
     platform.host.add("expiry", expiry.run)
     platform.host.on_close("jobs", lambda: service.stop(platform.service.stop_deadline_s))

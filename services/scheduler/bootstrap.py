@@ -9,8 +9,9 @@ from services.scheduler.handlers.backups import RouteDelete, RouteRun, RouteVeri
 from services.scheduler.handlers.bases import BaseKeeper
 from services.scheduler.handlers.clusters import EnrollCluster, RetireCluster, UpdateCluster
 from services.scheduler.handlers.days import SlotDays
+from services.scheduler.handlers.enrolments import Enrolments
 from services.scheduler.handlers.log_removals import LogRemovals, Promise
-from services.scheduler.handlers.registry_changes import RegistryChanges
+from services.scheduler.handlers.registry_changes import Nudge, RegistryChanges
 from services.scheduler.handlers.removals import RemovalKeeper
 from services.scheduler.handlers.setting import SetBackupSetting
 from services.scheduler.handlers.slots import SlotKeeper, SlotRules
@@ -54,7 +55,11 @@ async def _assemble(platform: Platform, settings: SchedulerSettings) -> TickAppl
         partitions=platform.partitions,
     )
     days = SlotDays(service.ledger, service.catalogue)
-    _offer_commands(service, days, platform, settings)
+
+    def nudge(cluster: str) -> None:
+        platform.publisher.post(SCHEDULER_TICKS, _tick(platform, platform.partition_of(cluster), fresh=True))
+
+    _offer_commands(service, days, platform, settings, nudge)
     ticks = _tick_handler(service, days, platform, settings)
 
     async def send_tick(partition: int) -> None:
@@ -70,6 +75,7 @@ async def _assemble(platform: Platform, settings: SchedulerSettings) -> TickAppl
     platform.host.add("stream application", app.run)
     platform.host.add("takeover", service.take_over)
     platform.host.add("late statuses", service.late_statuses.run)
+    platform.host.add("enrolments", Enrolments(platform.view, platform.clock, nudge, owns=service.owns).run)
     platform.host.on_close("jobs", lambda: service.stop(platform.service.stop_deadline_s))
     STREAM_RESTARTS.set_function(lambda: app.restarts)
     return app
@@ -80,15 +86,11 @@ def stuck_in_words(partitions: frozenset[int]) -> str | None:
     return f"no tick comes back from the partitions {sorted(partitions)}" if partitions else None
 
 
-def _offer_commands(service: JobService, days: SlotDays, platform: Platform, settings: SchedulerSettings) -> None:
+def _offer_commands(
+    service: JobService, days: SlotDays, platform: Platform, settings: SchedulerSettings, nudge: Nudge
+) -> None:
     regions = extend_regions(shipped_regions(), RegionSettings().regions)
-    changes = RegistryChanges(
-        service.registry,
-        platform.clock,
-        lambda cluster: platform.publisher.post(
-            SCHEDULER_TICKS, _tick(platform, platform.partition_of(cluster), fresh=True)
-        ),
-    )
+    changes = RegistryChanges(service.registry, platform.clock, nudge)
     service.offer(
         (
             EnrollCluster(regions, ENGINES),

@@ -3,9 +3,10 @@
 from schemas.topics import BACKUPS
 from services.snapshotter.handlers.delete import DeleteBackup
 from services.snapshotter.handlers.enroll import Enroll, Probe, UpdateConnection
-from services.snapshotter.handlers.run import RunBackup, SnapshotTools
+from services.snapshotter.handlers.run import RunBackup
 from services.snapshotter.handlers.statuses import StatusKeeper
 from services.snapshotter.handlers.sweep import Sweeper
+from services.snapshotter.handlers.tools import SnapshotTools
 from services.snapshotter.handlers.verify import VerifyBackup
 from services.snapshotter.settings import SnapshotterSettings
 from tidewind.assembly import Platform, command_consumer, open_platform, serve_health

@@ -266,7 +266,7 @@ async def test_the_same_key_gets_the_same_answer(shop):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("setting", "set", "-c", "nobody"), 66, "[unknown-cluster]"),
+        (("setting", "set", "-c", "nobody", "--reset"), 66, "[unknown-cluster]"),
         (("cluster", "update", "shop", "--region", "eu-centrl-1"), 64, "eu-central-1"),
         (("cluster", "update", "shop", "--credentials", "env:NOT_SET_ANYWHERE"), 78, "NOT_SET_ANYWHERE"),
         (("cluster", "update", "shop", "--endpoint", "127.0.0.1:1"), 69, "[database-unreachable]"),
@@ -380,7 +380,7 @@ async def test_up_with_wrong_settings_says_what_is_wrong(kafka, tmp_path):
 
 async def test_without_kafka_the_key_to_repeat_with_is_printed_in_time(tmp_path):
     alone = Deployment(tmp_path, _environment("127.0.0.1:1", tmp_path), PrivateMariaDB(tmp_path))
-    ended = await alone.run("setting", "set", "-c", "shop", deadline_s=20)
+    ended = await alone.run("setting", "set", "-c", "shop", "--reset", deadline_s=20)
     assert ended.code == 75
     assert re.search(r"--idempotency-key cli-[0-9a-f-]{36}", ended.err)
     assert "Traceback" not in ended.err

@@ -18,7 +18,8 @@ from schemas.events import BackupCompleted, BackupDamaged
 from services.restorer.handlers.sources import backup_origin
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.settings import RestorerSettings
-from services.snapshotter.handlers.run import RunBackup, SnapshotTools
+from services.snapshotter.handlers.run import RunBackup
+from services.snapshotter.handlers.tools import SnapshotTools
 from services.snapshotter.handlers.verify import VerifyBackup
 from services.snapshotter.settings import SnapshotterSettings
 from tests.acceptance import shop

@@ -15,6 +15,7 @@ from schemas.envelope import Message
 from tests.integration.bus_support import connection
 from tests.integration.scheduler_support import Deployment, deployment
 from tests.servers.kafka_server import KafkaServer
+from tidewind.bus.admin import TopicAdmin
 from tidewind.bus.connection import Connection
 from tidewind.bus.settings import BusSettings
 from tidewind.domain import ids, keys
@@ -219,8 +220,9 @@ async def test_statuses_are_rebuilt_from_the_store_when_all_topics_are_lost(kafk
         await before.scheduler(TIDEWIND_GRACE_H="1")
         await before.until(lambda: all(facts(before).values()) and slot_state(before, "beta") == "missed")
         known = facts(before)
+        lost = f"{(await TopicAdmin(before.link).broker()).cluster_id}/{before.link.settings.prefix}"
     async with deployment(kafka, tmp_path, link=connection(kafka)) as after:
-        await after.scheduler(TIDEWIND_GRACE_H="1")
+        await after.scheduler(TIDEWIND_GRACE_H="1", TIDEWIND_ADOPT_STORE_FROM=lost)
         await after.until(lambda: facts(after) == known, what="the same statuses on new topics")
 
 

@@ -83,7 +83,7 @@ async def test_a_missing_directory_is_refused_at_the_start(settings: StoreSettin
         ({"url": "s3://"}, "url", "s3://bucket/prefix"),
         ({"url": "s3://user:secret@bucket"}, "url", "s3://bucket/prefix"),
         ({"url": "file://host/dir"}, "url", "file:///directory"),
-        ({"keyring": None}, "", "TIDEWIND_KEYRING"),
+        ({"keyring": None}, "", "TIDEWIND_STORE_ENCRYPTION=false"),
         ({"keyring": "the key itself"}, "keyring", "env:"),
         ({"access_key": "env:A"}, "", "belong together"),
         ({"access_key": "AKIAREALKEY", "secret_key": "env:S"}, "access_key", "env:"),

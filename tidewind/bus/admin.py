@@ -13,12 +13,13 @@ from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 from schemas.topics import TOPICS
 from tidewind.bus.connection import Connection, end
 from tidewind.bus.topic_plan import TopicChange, TopicState, Wanted, partitions_of, plan
-from tidewind.ports.bus import BusError, BusUnavailable
+from tidewind.ports.bus import BusError, BusUnavailable, fewer_replicas
 
 log = structlog.get_logger()
 
 _TOPIC_OVERRIDE = 1
 _ALREADY_EXISTS = 36
+_TOO_FEW_BROKERS = 38
 _VISIBLE_S = 30.0
 _CALL_S = 30.0
 
@@ -143,7 +144,8 @@ class TopicAdmin:
             raise self._unavailable(error) from error
         for name, code, text in (tuple(entry)[:3] for entry in response.topic_errors):
             if code and code != _ALREADY_EXISTS:
-                raise BusError(f"Kafka refuses to make {name}: {text or for_code(code).__name__}")
+                hint = fewer_replicas(1) if code == _TOO_FEW_BROKERS and wanted.replicas > 1 else ""
+                raise BusError(f"Kafka refuses to make {name}: {text or for_code(code).__name__}", hint)
 
     async def _configure(self, changes: list[TopicChange], client: Any) -> None:
         if not changes:

@@ -46,7 +46,7 @@ class DeadLetterBox:
         if topic.name == RESTORES.name:
             raise DeadLetterError(
                 "A restore is never replayed: it would destroy data long after somebody wanted it. "
-                "Send a new one:  tidewind restore run"
+                "Send a new one:  tidewind restore run --cluster CLUSTER --backup BACKUP"
             )
         if not letter.whole:
             raise DeadLetterError(

@@ -4,6 +4,8 @@ Imports stand inside the functions, so that `tidewind --help` does not load Kafk
 """
 
 import asyncio
+import select
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -26,6 +28,7 @@ from tidewind.cli.interruption import raised
 from tidewind.cli.order import new_message_id
 from tidewind.cli.ports import Change, Check, Exchange, Feed, Statuses
 from tidewind.cli.session import unknown
+from tidewind.cli.settings import settings_checks, wrong_settings
 from tidewind.ports.bus import BusError
 from tidewind.ports.engine import SnapshotEngine
 from tidewind.ports.store import StoreError
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from tidewind.bus.connection import Connection
     from tidewind.bus.dead_letter_box import DeadLetterBox
     from tidewind.bus.reader import Reader
+
+_LOOK_S = 0.2
 
 
 def connection() -> "Connection":
@@ -52,12 +57,8 @@ def connection() -> "Connection":
 def settings_complaint(error: ValidationError, prefix: str) -> Complaint:
     """What is wrong with the environment, by the names of its variables."""
     lines = []
-    for detail in error.errors():
-        field = "_".join(str(part) for part in detail["loc"]).upper()
-        name = field if field.startswith("TIDEWIND_") else f"{prefix}{field}".rstrip("_")
-        lines.append(
-            (name, "is not set" if detail["type"] == "missing" else detail["msg"].removeprefix("Value error, "))
-        )
+    for name, text, fix in wrong_settings(error, prefix):
+        lines += [(name, text), ("next", fix)]
     return Complaint(CONFIGURATION, "a setting is missing or wrong", *lines)
 
 
@@ -180,7 +181,7 @@ async def _store_checks(*, only_key: bool) -> list[Check]:
     try:
         settings = store_settings()
     except ValidationError as error:
-        return settings_checks(error, "TIDEWIND_STORE_", group="key" if only_key else "store")
+        return settings_checks(error, "TIDEWIND_STORE_")
     checks: list[Check] = []
     try:
         async with open_store(settings) as store:
@@ -230,19 +231,14 @@ async def _kafka_checks() -> list[Check]:
     from tidewind.runtime.secrets import resolve
 
     try:
-        admin = TopicAdmin(Connection(bus_settings(), resolve))
+        settings = bus_settings()
+        admin = TopicAdmin(Connection(settings, resolve))
         broker = await admin.broker(deadline_s=10.0)
-        return await look_at_topics(admin, broker, DEFAULT_PARTITIONS)
+        return await look_at_topics(admin, broker, DEFAULT_PARTITIONS, replicas=settings.replication_factor)
     except ValidationError as error:
-        return settings_checks(error, "TIDEWIND_KAFKA_", group="broker")
+        return settings_checks(error, "TIDEWIND_KAFKA_")
     except BusError as error:
         return [kafka_failed(error)]
-
-
-def settings_checks(error: ValidationError, prefix: str, *, group: str) -> list[Check]:
-    """Settings that are missing or wrong, one a line."""
-    lines = settings_complaint(error, prefix).lines
-    return [Check(group=group, level="error", text=f"{name} {text}", fix=f"export {name}=…") for name, text in lines]
 
 
 class SystemTools:
@@ -283,5 +279,17 @@ class SystemTools:
                 yield change
 
     def ask(self, question: str) -> str:
+        sys.stdout.write(question)
+        sys.stdout.flush()
         with raised():
-            return input(question)
+            # A Ctrl-C between here and the read would be noted and the read begin all the same: it is begun only when
+            # there is something to read.
+            while not select.select([sys.stdin], [], [], _LOOK_S)[0]:
+                pass
+            try:
+                return input()
+            except EOFError:
+                # Nobody ended the line of the question, and what is said next is to stand on one of its own.
+                sys.stdout.write("\n")
+                sys.stdout.flush()
+                raise

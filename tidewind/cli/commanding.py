@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from rich.console import RenderableType
 from rich.live import Live
@@ -16,12 +17,13 @@ from rich.live import Live
 from schemas.envelope import Message
 from schemas.progress import Progress
 from schemas.replies import CommandAccepted, CommandRejected, Problem
-from tidewind.cli.endings import INTERRUPTED, OK, TRY_AGAIN, Complaint, Stop, code_of
+from tidewind.cli.endings import INTERRUPTED, OK, TRY_AGAIN, Complaint, Left, Stop, code_of
 from tidewind.cli.order import Order
 from tidewind.cli.ports import Exchange, Line
 from tidewind.cli.screen import Screen
 from tidewind.cli.views.problem import NOTHING_DONE
 from tidewind.cli.views.progress import JobProgress
+from tidewind.domain.problems import kind_of
 from tidewind.ports.bus import BusUnavailable
 
 ACKNOWLEDGED_S = 10.0
@@ -60,7 +62,7 @@ async def give(line: Line, screen: Screen, order: Order, words: Words, *, wait: 
         async with line.exchange(order.message.key, deadline_s=ACKNOWLEDGED_S) as exchange:
             sent = True
             await exchange.send(order.topic, order.message, deadline_s=ACKNOWLEDGED_S)
-            accepted, terminal = await _answered(exchange, screen, order, words)
+            accepted, terminal = await _answered(line, exchange, screen, order, words)
             if wait and terminal is None:
                 terminal = await follow(exchange, screen, left=_left(order, words))
     except BusUnavailable as error:
@@ -81,7 +83,7 @@ def unacknowledged(order: Order, words: Words, error: BusUnavailable, *, sent: b
 
 
 async def _answered(
-    exchange: Exchange, screen: Screen, order: Order, words: Words
+    line: Line, exchange: Exchange, screen: Screen, order: Order, words: Words
 ) -> tuple[CommandAccepted, Message | None]:
     answer = await exchange.wait(until_reply=True, deadline_s=ANSWERED_S)
     reply = answer.reply
@@ -94,10 +96,24 @@ async def _answered(
             ("next", f"look at the services, then return to it: {words.again(order)}"),
         )
     if reply.type == REJECTED:
-        rejected = CommandRejected.model_validate(reply.data)
-        screen.problem(rejected.problem, headline=f"could not {words.deed}", safe=NOTHING_DONE)
-        raise Stop(code_of(rejected.problem))
+        refusal = await _with_near_names(CommandRejected.model_validate(reply.data).problem, line, order)
+        screen.problem(refusal, headline=f"could not {words.deed}", safe=NOTHING_DONE)
+        raise Stop(code_of(refusal))
     return CommandAccepted.model_validate(reply.data), answer.terminal
+
+
+async def _with_near_names(refusal: Problem, line: Line, order: Order) -> Problem:
+    """Only whoever reads the status topic knows all clusters; the service that refuses looks for the one named."""
+    if kind_of(refusal).name != "unknown-cluster":
+        return refusal
+    try:
+        known = (await line.statuses()).clusters()
+    except BusUnavailable:
+        return refusal
+    near = get_close_matches(order.message.key, known, n=3, cutoff=0.5)
+    if not near:
+        return refusal
+    return refusal.model_copy(update={"next_step": f"Did you mean {' or '.join(near)}? {refusal.next_step}"})
 
 
 async def follow(exchange: Exchange, screen: Screen, *, left: Callable[[], None]) -> Message:
@@ -141,7 +157,7 @@ def _left(order: Order, words: Words) -> Callable[[], None]:
         lines = [("now", "it goes on without you"), ("returns", words.returns(order))]
         if words.cancels is not None:
             lines.append(("cancels", words.cancels))
-        raise Complaint(INTERRUPTED, "left running", *lines)
+        raise Left(INTERRUPTED, "left running", *lines)
 
     return say
 

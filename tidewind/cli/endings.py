@@ -15,6 +15,8 @@ TRY_AGAIN = 75
 CONFIGURATION = 78
 INTERRUPTED = 130
 
+KAFKA_AWAY = "start Kafka, or name another:  export TIDEWIND_KAFKA_BOOTSTRAP=host:port"
+
 EXIT_CODES: dict[int, str] = {
     OK: "done, or accepted with --no-wait",
     FAILED: "something is wrong, without a more exact code; `doctor` and `topics check` found an error",
@@ -48,6 +50,10 @@ class Complaint(Exception):
         self.code = code
         self.headline = headline
         self.lines = list(lines)
+
+
+class Left(Complaint):
+    """The operator stopped looking at something that goes on: told like a complaint, but nothing is wrong."""
 
 
 def code_of(problem: "Problem") -> int:

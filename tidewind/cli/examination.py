@@ -1,17 +1,18 @@
 """What `doctor` and `key check` look at, through ports. Nothing is changed but a probe object that is removed again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Protocol, cast
 
 from schemas.commands import Endpoint
+from tidewind.cli.endings import KAFKA_AWAY
 from tidewind.cli.formats import duration, number
-from tidewind.cli.ports import Check, Topics
+from tidewind.cli.ports import Check, TopicDifference, Topics
 from tidewind.domain import keys
 from tidewind.domain.problems import Refused
 from tidewind.domain.records import BackupOutcome, RegistryEntry, Repository, parse
-from tidewind.ports.bus import BusError
+from tidewind.ports.bus import BusError, fewer_replicas
 from tidewind.ports.engine import Address, DatabaseError, SnapshotEngine
 from tidewind.ports.store import UNREADABLE, KeyMissing, ObjectMissing, Store, StoreError
 from tidewind.runtime.secrets import resolve_login
@@ -37,26 +38,45 @@ class KeyHolder(Protocol):
     def matches(self, key_id: str, check_value: str) -> bool: ...
 
 
-async def look_at_topics(topics: Topics, broker: Broker, partitions: int) -> list[Check]:
+async def look_at_topics(topics: Topics, broker: Broker, partitions: int, *, replicas: int) -> list[Check]:
+    """`partitions` and `replicas` are those of topics that would be made."""
     count = len(broker.brokers)
     found = await topics.plan()
     text = f"{', '.join(broker.brokers[:3])}, {count} broker{'' if count == 1 else 's'}"
     if not found:
         text += f", {partitions} partitions a topic"
     checks = [Check(group="broker", level="ok", text=text)]
-    for one in found:
-        level = "error" if one.hinders else "warn"
-        checks.append(
-            Check(group="topics", level=cast(Any, level), text=f"{one.topic} {one.text}", fix=one.fix or None)
-        )
+    missing = [one for one in found if one.action == "create"]
+    if missing and count < replicas:
+        text = f"{count} of the {replicas} brokers that topics of {replicas} replicas need"
+        checks.append(Check(group="broker", level="error", text=text, fix=fewer_replicas(count)))
+    checks += _differences(missing, [one for one in found if one.action != "create"])
     if not found:
         checks.append(Check(group="topics", level="ok", text="all as declared"))
     return checks
 
 
+def _differences(missing: Sequence[TopicDifference], others: Sequence[TopicDifference]) -> list[Check]:
+    """One line for all that are missing: before the first start that is every topic, each with the same fix."""
+    found = [
+        Check(
+            group="topics",
+            level="error" if one.hinders else "warn",
+            text=f"{one.topic} {one.text}",
+            fix=one.fix or None,
+        )
+        for one in others
+    ]
+    if missing:
+        first = missing[0]
+        more = f" and {len(missing) - 1} more topics do" if len(missing) > 1 else " does"
+        text = f"{first.topic}{more} not exist yet"
+        found.insert(0, Check(group="topics", level="error", text=text, fix=f"{first.fix}   (tidewind up does it too)"))
+    return found
+
+
 def kafka_failed(error: BusError) -> Check:
-    fix = "start Kafka, or name another:  TIDEWIND_KAFKA_BOOTSTRAP=host:port"
-    return Check(group="broker", level="error", text=str(error), fix=fix)
+    return Check(group="broker", level="error", text=str(error), fix=error.hint or KAFKA_AWAY)
 
 
 async def look_at_store(

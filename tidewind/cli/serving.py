@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable
 
 from rich.text import Text
@@ -19,8 +18,9 @@ READY_S = 120.0
 
 async def serve(screen: Screen) -> int:
     """Until SIGINT, SIGTERM or SIGHUP; then all are stopped. Raises Complaint if a service cannot run at all."""
-    environment = {"TIDEWIND_LOG_FORMAT": "console" if sys.stdout.isatty() else "json", **os.environ}
-    tree = ProcessTree(children(environment), on_line=_printer(screen), on_change=_announcer(screen))
+    tree = ProcessTree(
+        children(environment_of_services(screen)), on_line=_printer(screen), on_change=_announcer(screen)
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -44,6 +44,11 @@ async def serve(screen: Screen) -> int:
         raise failure
     screen.say(" all services have stopped", "dim")
     return OK
+
+
+def environment_of_services(screen: Screen) -> dict[str, str]:
+    """The services write into pipes and cannot see that a terminal shows their lines."""
+    return {"TIDEWIND_LOG_FORMAT": "console" if screen.out.is_terminal else "json", **os.environ}
 
 
 async def _tell_ready(tree: ProcessTree, screen: Screen) -> None:

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from schemas.replies import Problem
-from tidewind.cli.endings import INTERRUPTED, NOT_FOUND, OK, UNAVAILABLE, Complaint, Stop, code_of
+from tidewind.cli.endings import INTERRUPTED, KAFKA_AWAY, NOT_FOUND, OK, UNAVAILABLE, Complaint, Left, Stop, code_of
 from tidewind.cli.interruption import run_interruptibly
 from tidewind.cli.ports import Line, Statuses, Tools
 from tidewind.cli.screen import Output, Screen
 from tidewind.cli.views.problem import message_view
 from tidewind.domain.problems import Refused, problem
-from tidewind.ports.bus import BusError
+from tidewind.ports.bus import BusError, BusUnavailable
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.store import StoreError
 from tidewind.runtime.store_problems import store_problem
@@ -108,10 +108,16 @@ def ending(screen: Screen, error: BaseException) -> int:
             complain(screen, error)
             return error.code
         case BusError():
-            return ending(screen, Complaint(UNAVAILABLE, str(error)))
+            return ending(screen, Complaint(UNAVAILABLE, str(error), *_way_on(error)))
         case KeyboardInterrupt():
             return INTERRUPTED
     raise error
+
+
+def _way_on(error: BusError) -> list[tuple[str, str]]:
+    """What to do: what the error says itself, else, where Kafka is away, what `doctor` would say."""
+    hint = error.hint or (KAFKA_AWAY if isinstance(error, BusUnavailable) else "")
+    return [("next", hint)] if hint else []
 
 
 def _as_problem(error: BaseException) -> Problem | None:
@@ -129,4 +135,4 @@ def complain(screen: Screen, error: Complaint) -> None:
     if screen.as_json:
         screen.record({"error": error.headline, "exit_code": error.code} | dict(error.lines))
     else:
-        screen.err.print(message_view(error.headline, error.lines))
+        screen.err.print(message_view(error.headline, error.lines, wrong=not isinstance(error, Left)))

@@ -39,7 +39,7 @@ _KINDS = (
     Kind(
         "manual-backup-unsupported",
         "Manual backups are not offered",
-        "Wait for the daily backup, or let the deployment allow them",
+        "Wait for the daily backup, or start the services with TIDEWIND_ALLOW_MANUAL_BACKUPS=true",
         exit_code=69,
     ),
     Kind(
@@ -51,25 +51,40 @@ _KINDS = (
     Kind(
         "target-outside",
         "Nothing can be restored at this target",
-        "Choose an instant of the intervals named: tidewind window",
+        "Choose an instant of the intervals named: tidewind window --cluster CLUSTER",
         exit_code=65,
     ),
     Kind(
         "target-not-captured",
         "The target has not been captured yet",
-        "Repeat in a moment; tidewind window shows how far the log is held",
+        "Repeat in a moment; how far the log is held: tidewind window --cluster CLUSTER",
         True,
         exit_code=75,
     ),
-    Kind("unknown-timeline", "No such timeline", "See the cluster's timelines: tidewind window", exit_code=66),
-    Kind("unknown-position", "The position is not in the log", "Find it with: tidewind changes", exit_code=66),
+    Kind(
+        "unknown-timeline",
+        "No such timeline",
+        "See the cluster's timelines: tidewind window --cluster CLUSTER",
+        exit_code=66,
+    ),
+    Kind(
+        "unknown-position",
+        "The position is not in the log",
+        "Find it with: tidewind changes --cluster CLUSTER",
+        exit_code=66,
+    ),
     Kind(
         "log-unsuitable",
         "The database's log cannot be captured as it is",
         "Change the setting that is named",
         exit_code=69,
     ),
-    Kind("log-broken", "The log cannot be read on", "A new base is taken by itself; see tidewind window", exit_code=74),
+    Kind(
+        "log-broken",
+        "The log cannot be read on",
+        "A new base is taken by itself; see it with: tidewind window --cluster CLUSTER",
+        exit_code=74,
+    ),
     Kind(
         "log-damaged",
         "A segment of the log is missing or damaged",
@@ -82,7 +97,12 @@ _KINDS = (
         "The old data is back; choose a target before the position named",
         exit_code=74,
     ),
-    Kind("unknown-backup", "No such backup", "List the cluster's backups: tidewind backup list", exit_code=66),
+    Kind(
+        "unknown-backup",
+        "No such backup",
+        "List the cluster's backups: tidewind backup list --cluster CLUSTER",
+        exit_code=66,
+    ),
     Kind(
         "backup-of-another-cluster",
         "The backup belongs to another cluster",
@@ -114,7 +134,7 @@ _KINDS = (
     Kind(
         "last-backup",
         "This is the newest good backup",
-        "Repeat with confirm_shorter_window to delete it all the same",
+        "Repeat with confirm_shorter_window (--confirm-shorter-window) to delete it all the same",
         exit_code=65,
     ),
     Kind("key-missing", "A key of the keyring is missing", "Put the key named into TIDEWIND_KEYRING", exit_code=77),
@@ -167,7 +187,7 @@ _KINDS = (
     Kind(
         "secret-unavailable",
         "A secret cannot be read",
-        "Set the variable or file that the reference names",
+        "Set the variable or file that the reference names where the services run, then restart them",
         exit_code=78,
     ),
     Kind(
@@ -189,7 +209,7 @@ _KINDS = (
     Kind(
         "store-unconditional",
         "The store ignores conditional writes",
-        "Use a store that honours them, or declare a single writer",
+        "Use a store that honours them, or one instance of each service and TIDEWIND_STORE_SINGLE_WRITER=true",
         exit_code=78,
     ),
     Kind(
@@ -209,7 +229,7 @@ _KINDS = (
     Kind(
         "time-limit",
         "The time limit passed",
-        "The old data is back; raise the limit or restore a smaller backup",
+        "The old data is back; raise TIDEWIND_RESTORE_TIME_LIMIT_H or restore a smaller backup",
         exit_code=75,
     ),
     Kind("cancelled", "Somebody cancelled it", "Nothing to do", exit_code=75),

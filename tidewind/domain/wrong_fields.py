@@ -16,7 +16,7 @@ LONGEST_PROBLEM = 500
 _REFERENCE = 'must name where the secret is, never the secret: "env:NAME" or "file:/absolute/path"'
 _PATTERNS = {
     "cluster_id": "must be lower-case letters, digits and hyphens, beginning with a letter or digit, at most 63",
-    "backup_id": "must be a backup's id such as bkp_4TZ0A1B2C3; see  tidewind backup list",
+    "backup_id": "must be a backup's id such as bkp_4TZ0A1B2C3; see  tidewind backup list --cluster CLUSTER",
     "restore_id": "must be a restore's id such as rst_8MM0A1B2C3; see  tidewind restore list",
     "timeline": 'must be "main" or a timeline\'s id such as tl_9XK0A1B2C3',
     "plan_hash": "must be the hash that the plan showed",

@@ -24,6 +24,11 @@ class MessageTooLarge(BusError):
     """Refused here, before sending: the topic's limit is exceeded."""
 
 
+def fewer_replicas(brokers: int) -> str:
+    """What to do where Kafka has too few brokers for the replicas wanted."""
+    return f"export TIDEWIND_KAFKA_REPLICATION_FACTOR={brokers}, if this Kafka is to stay as small as it is"
+
+
 class Publisher(Protocol):
     async def send(self, topic: Topic, message: Message, *, deadline_s: float = 10.0) -> None:
         """Publish; returns once all in-sync replicas have acknowledged. Raises BusUnavailable, MessageTooLarge."""

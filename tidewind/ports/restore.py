@@ -84,11 +84,12 @@ Source = SnapshotSource | PointSource | SafeguardSource
 class SourceState:
     """What a source means for a server. `account_prints` are fingerprints of the source's accounts by name, as
     `TargetState.account_prints` gives the present ones, None where they are not known. `closing` says in words how the
-    server would be closed to its users."""
+    server would be closed to its users; `kept_users` are those whose accounts stay as they are."""
 
     account_prints: Mapping[str, str] | None
     findings: tuple[Finding, ...]
     closing: str
+    kept_users: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,11 @@ def resolve(reference: str) -> str:
     if kind == "env":
         value = os.environ.get(name)
         if value is None:
-            raise refused("secret-unavailable", f"{reference}: the environment variable {name} is not set")
+            raise refused(
+                "secret-unavailable",
+                f"{reference}: the environment variable {name} is not set",
+                next_step=f"It is read where the services run: export {name} there, then restart them",
+            )
         return value
     if kind == "file":
         try:

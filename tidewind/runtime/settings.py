@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +18,11 @@ class LeaseSettings(BaseSettings):
     cancel_poll_s: float = Field(default=2.0, gt=0)
 
 
+def default_log_format() -> str:
+    """Text for people on a terminal, JSON for whatever else takes the log."""
+    return "console" if sys.stderr.isatty() else "json"
+
+
 class ServiceSettings(BaseSettings):
     """`instance` names this process in messages and claims; by default host and process id."""
 
@@ -25,7 +31,7 @@ class ServiceSettings(BaseSettings):
     instance: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=0, ge=0, le=65535, description="0: a free port, written to the log")
-    log_format: str = Field(default="json", pattern="^(json|console)$")
+    log_format: str = Field(default_factory=default_log_format, pattern="^(json|console)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     stop_deadline_s: float = Field(default=20.0, gt=0)
 

@@ -24,7 +24,8 @@ def run_service(name: str, serve: Callable[[], int]) -> int:
     except ValidationError as error:
         for detail in error.errors():
             field = ".".join(str(part) for part in detail["loc"]) or "settings"
-            _say(name, f"{field}: {detail['msg']}")
+            facts = detail.get("ctx", {})
+            _say(name, f"{facts.get('variable', field)}: {detail['msg']}", facts.get("fix"))
         return CONFIGURATION
     except Refused as refusal:
         _say(name, refusal.problem.detail, refusal.problem.next_step)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from schemas.base import SecretReference
 from tidewind.ports.store import Store
@@ -19,6 +20,11 @@ from tidewind.store.references import read_reference
 from tidewind.store.sealed import SealedStore
 
 _ABANDONED = timedelta(days=1)
+NO_KEYRING = {
+    "variable": "TIDEWIND_KEYRING",
+    "fix": "tidewind key init /etc/tidewind/keyring && export TIDEWIND_KEYRING=file:/etc/tidewind/keyring",
+}
+"""What is wrong when two settings together are: whoever shows it cannot tell from the field."""
 
 if TYPE_CHECKING:
     from tidewind.store.s3_client import S3Access
@@ -62,7 +68,9 @@ class StoreSettings(BaseModel):
     @model_validator(mode="after")
     def _is_complete(self) -> "StoreSettings":
         if self.encryption and self.keyring is None:
-            raise ValueError("set TIDEWIND_KEYRING (tidewind key init makes a keyring), or switch encryption off")
+            raise PydanticCustomError(
+                "no_keyring", "is not set, and backups are encrypted unless TIDEWIND_STORE_ENCRYPTION=false", NO_KEYRING
+            )
         if (self.access_key is None) != (self.secret_key is None):
             raise ValueError("access_key and secret_key belong together")
         return self

@@ -99,7 +99,9 @@ def _check_key(found: Repository, keyring: Keyring | None) -> None:
     if found.key_id is None or found.key_check is None:
         if keyring is not None:
             cause = f"the store of the deployment {found.deployment} was made without encryption, which is configured"
-            raise StoreForeign(_OPERATION, keys.REPOSITORY, cause, f"switch encryption off, or {_OWN_PLACE}")
+            raise StoreForeign(
+                _OPERATION, keys.REPOSITORY, cause, f"set TIDEWIND_STORE_ENCRYPTION=false, or {_OWN_PLACE}"
+            )
         return
     if keyring is None:
         cause = (

@@ -27,6 +27,7 @@ async def make_plan(tools: RestoreTools, entry: RegistryEntry, origin: Origin) -
                     source,
                     tools.assumptions,
                     point=await _point(tools, entry, origin),
+                    suspect=origin.suspect,
                 )
             kept = tuple((str(schema), str(table)) for schema, table in kept_tables(origin))
             return plans.of_undo(

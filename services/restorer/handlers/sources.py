@@ -23,7 +23,8 @@ OPENED_NOTE = "opened"
 class Origin:
     """A source and where it lies: on which timeline, at which position, and which backup it is, if it is one. `source`
     is None where it could be read when the restore began and no longer can: then only the way back is left.
-    `cut_history` is set for a point of the log, `log` are the segments that lead there."""
+    `cut_history` is set for a point of the log, `log` are the segments that lead there; `suspect` says why the backup
+    may not hold what it should."""
 
     source: Source | None
     timeline: str
@@ -33,6 +34,7 @@ class Origin:
     cut_at: datetime | None = None
     point: RestorePoint | None = None
     log: tuple[PinnedLog, ...] = ()
+    suspect: tuple[str, ...] = ()
 
 
 async def backup_origin(tools: RestoreTools, cluster: str, backup_id: str, timeline: str | None) -> Origin:
@@ -55,6 +57,7 @@ async def origin_of(tools: RestoreTools, outcome: BackupOutcome) -> Origin:
         cut=manifest.position,
         backup_id=manifest.backup_id,
         cut_at=manifest.snapshot_time,
+        suspect=outcome.suspect,
     )
 
 

@@ -140,8 +140,10 @@ def of_snapshot(
     assumptions: Assumptions,
     *,
     point: PointPlan | None = None,
+    suspect: tuple[str, ...] = (),
 ) -> Plan:
-    """Restore a backup, and the log from there to a `point`."""
+    """Restore a backup, and the log from there to a `point`. `suspect`: why the backup may not hold what it should, as
+    was found when it was taken."""
     then = {(table.schema_name, table.name): table.rows for table in manifest.tables}
     row_bytes = sum(table.row_bytes for table in manifest.tables)
     needed = round(row_bytes * assumptions.space_factor) + (row_bytes if entry.replicas == "attached" else 0)
@@ -157,13 +159,13 @@ def of_snapshot(
         base=manifest.backup_id,
         base_time=manifest.snapshot_time,
         then=dict(then),
-        accounts=_account_fates(target.account_prints, source.account_prints),
+        accounts=_account_fates(target.account_prints, source),
         space_needed=needed,
         estimate_s=2
         + 1.5 * row_bytes / (assumptions.load_mb_per_s * 1e6)
         + (point.transactions / assumptions.replay_transactions_per_s if point else 0),
         blockers=_snapshot_blockers(entry, manifest, target),
-        warnings=_snapshot_warnings(manifest, target),
+        warnings=(*_suspicion(suspect), *_snapshot_warnings(manifest, target)),
     )
 
 
@@ -267,14 +269,24 @@ def _table_fates(target: TargetState, then: Mapping[tuple[str, str], int | None]
     return sorted(fates, key=lambda one: -abs((one.rows_now or 0) - (one.rows_then or 0)))
 
 
-def _account_fates(now: Mapping[str, str], then: Mapping[str, str] | None) -> AccountFates:
-    if then is None or not now:
+def _account_fates(now: Mapping[str, str], source: SourceState) -> AccountFates:
+    """Nothing of the service's own accounts: a restore leaves them alone."""
+    if source.account_prints is None or not now:
         return AccountFates()
+    now, then = (
+        {name: value for name, value in prints.items() if _user_of(name) not in source.kept_users}
+        for prints in (now, source.account_prints)
+    )
     return AccountFates(
         appear=tuple(sorted(then.keys() - now.keys()))[:LISTED_ACCOUNTS],
         disappear=tuple(sorted(now.keys() - then.keys()))[:LISTED_ACCOUNTS],
         change=tuple(sorted(name for name in now.keys() & then.keys() if now[name] != then[name]))[:LISTED_ACCOUNTS],
     )
+
+
+def _user_of(account: str) -> str:
+    """Of 'user'@'host', or of a role, which stands without a host."""
+    return account.rpartition("@")[0].strip("'") or account.strip("'")
 
 
 def _common_blockers(
@@ -284,7 +296,8 @@ def _common_blockers(
     if target.facts.identity != entry.server_identity:
         found.append(
             f"the server that answers ({target.facts.identity}) is not the one enrolled ({entry.server_identity})"
-            " → check the endpoints; if the server was replaced, say so with tidewind cluster update"
+            " → check the endpoints; if the server was replaced, say so with"
+            f" tidewind cluster update {entry.cluster_id} --endpoint HOST:PORT"
         )
     if target.free_bytes is not None and target.free_bytes < space_needed:
         found.append(
@@ -331,6 +344,12 @@ def _snapshot_blockers(entry: RegistryEntry, manifest: Manifest, target: TargetS
             if manifest.engine == "mariadb" and table.attributes.get("versioned")
         )[:_LISTED_BLOCKERS]
     return ()
+
+
+def _suspicion(reasons: tuple[str, ...]) -> tuple[str, ...]:
+    if not reasons:
+        return ()
+    return (f"this backup is suspect: {'; '.join(reasons)} → compare it with an older one before you restore it",)
 
 
 def _snapshot_warnings(manifest: Manifest, target: TargetState) -> tuple[str, ...]:

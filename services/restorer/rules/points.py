@@ -61,7 +61,7 @@ def timeline_refusal(lived: Lived, timeline: str | None) -> Problem | None:
     return problem(
         "unknown-timeline",
         wrong,
-        next_step=f"It has {known}; see tidewind window",
+        next_step=f"It has {known}; see them with: tidewind window --cluster CLUSTER",
         errors=(FieldError(field="timeline", problem=wrong),),
     )
 
@@ -104,7 +104,7 @@ def _outside(why: str, found: Sequence[Span], target: datetime) -> Problem:
     return problem(
         "target-outside",
         f"{_said(target)} cannot be restored: {why}",
-        next_step=f"{hint}; tidewind window shows all",
+        next_step=f"{hint}; to see all: tidewind window --cluster CLUSTER",
         errors=(FieldError(field="target_time", problem=why),),
         facts={
             "nearest": [one.isoformat() for one in (before, after) if one is not None],

@@ -142,4 +142,4 @@ def _without_outcome(found: BackupFound, cluster_id: str, backup_id: str) -> Pro
 
 
 def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

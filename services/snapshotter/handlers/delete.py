@@ -4,6 +4,7 @@ Order: tombstone → look for pins → grace → data → outcome. A restore doe
 So of a restore and a delete that meet, at least one sees the other and gives way: the deleter withdraws its tombstone
 and answers with a conflict. The outcome goes last: a delete that died half way is found by its tombstone and finished,
 by the job's next holder, or by the sweep where the job ended as failed.
+A tombstone that a paused holder put after its successor had refused is withdrawn by the sweep, never carried out.
 The tombstone stays, so that the id answers "deleted" and not "unknown", until the sweep takes it away a week later.
 """
 
@@ -14,8 +15,8 @@ from schemas.events import BackupDeleted
 from schemas.replies import Problem
 from services.snapshotter.handlers.enroll import command_failed
 from services.snapshotter.handlers.removal import remove_backup
-from services.snapshotter.handlers.run import SnapshotTools
 from services.snapshotter.handlers.statuses import backup_status, status_of_unreadable
+from services.snapshotter.handlers.tools import SnapshotTools
 from services.snapshotter.rules.deletes import (
     clocks_agree,
     refuse_delete,
@@ -97,6 +98,8 @@ class DeleteBackup:
             cause=command.cause,
             marked_at=tools.clock.now(),
         )
+        # A holder that was succeeded meanwhile must not mark a backup whose delete its successor refused.
+        await context.check_lease()
         if not await tools.store.put_if_absent(keys.tombstone(cluster, backup), mark.to_bytes()):
             standing = await self._standing_mark(cluster, backup)
             if standing is not None and standing.job_id != context.job.job_id:

@@ -8,8 +8,7 @@ name.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -24,40 +23,23 @@ from services.snapshotter.handlers.histories import newest_history
 from services.snapshotter.handlers.manifests import manifest_of, write_manifest
 from services.snapshotter.handlers.outcomes import completed_outcome, failed_outcome, problem_of
 from services.snapshotter.handlers.statuses import backup_status
+from services.snapshotter.handlers.tools import SnapshotTools
 from services.snapshotter.rules.attempts import Again, after_failure, attempt_number
 from services.snapshotter.rules.histories import standing_in
 from services.snapshotter.rules.sanity import suspicions
-from services.snapshotter.settings import SnapshotterSettings
 from tidewind.domain import ids, keys, timelines
 from tidewind.domain.catalogue import expires_at, newest_first
 from tidewind.domain.problems import Refused, kind_of, problem, refused
 from tidewind.domain.records import BackupOutcome, RegistryEntry, Timeline, parse
-from tidewind.ports.clock import Clock
-from tidewind.ports.engine import DatabaseError, SnapshotContent, SnapshotEngine, SnapshotRequest, StoreFactory
+from tidewind.ports.engine import DatabaseError, SnapshotContent, SnapshotRequest
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
-from tidewind.ports.store import ObjectMissing, Store, StoreError, StoreUnavailable
-from tidewind.runtime.catalogue import Catalogue
+from tidewind.ports.store import ObjectMissing, StoreError, StoreUnavailable
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.log_archive import LogArchive
-from tidewind.runtime.registry import Registry
 
 log = structlog.get_logger()
 _STORE_PAUSE_S = 5.0
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SnapshotTools:
-    """What taking a backup needs. `key_id` names the key new objects are encrypted under, None without encryption."""
-
-    engines: Mapping[str, SnapshotEngine]
-    store: Store
-    open_store: StoreFactory
-    registry: Registry
-    catalogue: Catalogue
-    clock: Clock
-    settings: SnapshotterSettings
-    key_id: str | None
 
 
 class RunBackup:

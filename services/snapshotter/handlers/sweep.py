@@ -12,13 +12,15 @@ from datetime import datetime, timedelta
 import structlog
 
 from schemas import topics
+from schemas.replies import Problem
 from services.snapshotter.handlers.delete import REMOVING_NOTE
 from services.snapshotter.handlers.removal import remove_backup
-from services.snapshotter.handlers.run import SnapshotTools
+from services.snapshotter.handlers.tools import SnapshotTools
 from services.snapshotter.rules.attempts import superfluous
 from services.snapshotter.rules.deletes import clocks_agree
-from services.snapshotter.rules.leftovers import Unfinished, may_finish_delete, may_settle
+from services.snapshotter.rules.leftovers import REFUSALS, Unfinished, may_finish_delete, may_settle, may_withdraw
 from tidewind.domain import ids, keys
+from tidewind.domain.problems import kind_of
 from tidewind.domain.records import Accepted, BackupOutcome, RegistryEntry, Tombstone, parse
 from tidewind.ports.bus import BusError, Publisher
 from tidewind.ports.store import UNREADABLE, ObjectMissing, StoreError
@@ -179,12 +181,28 @@ class Sweeper:
         what is left."""
         finished = 0
         for backup, mark in (await self._tools.catalogue.tombstones(cluster)).items():
-            there = await self._exists(keys.outcome(cluster, backup))
-            if there and await self._may_finish(cluster, backup, mark):
+            if not await self._exists(keys.outcome(cluster, backup)) or await self._withdrawn(cluster, backup, mark):
+                continue
+            if await self._may_finish(cluster, backup, mark):
                 freed = await remove_backup(self._tools.store, cluster, backup, lambda _: None)
                 log.info("finished a delete", action="delete-finished", cluster=cluster, backup=backup, bytes=freed)
                 finished += 1
         return finished
+
+    async def _withdrawn(self, cluster: str, backup: str, mark: Tombstone) -> bool:
+        """Take back the tombstone of a delete that was refused: the backup is whole, and was said to stay."""
+        terminal = await self._ledger.terminal(cluster, mark.job_id)
+        why = Problem.model_validate(terminal.data["problem"]) if terminal and terminal.data.get("problem") else None
+        leave = may_withdraw(
+            refused=why is not None and kind_of(why).name in REFUSALS,
+            begun=REMOVING_NOTE in await self._ledger.notes(cluster, mark.job_id),
+            marked_at=mark.marked_at,
+            now=self._tools.clock.now(),
+        )
+        if leave.now:
+            log.info("a tombstone is withdrawn", action="tombstone-withdrawn", backup=backup, reason=leave.why)
+            await self._tools.store.delete([keys.tombstone(cluster, backup)])
+        return leave.now
 
     async def _may_finish(self, cluster: str, backup: str, mark: Tombstone) -> bool:
         ended = await self._ledger.ended(cluster, mark.job_id)

@@ -7,8 +7,8 @@ from schemas.commands import BackupVerify
 from schemas.events import BackupDamaged, BackupVerified
 from schemas.replies import Problem
 from services.snapshotter.handlers.enroll import command_failed
-from services.snapshotter.handlers.run import SnapshotTools
 from services.snapshotter.handlers.statuses import backup_status
+from services.snapshotter.handlers.tools import SnapshotTools
 from tidewind.domain import keys
 from tidewind.domain.manifest import Manifest
 from tidewind.domain.problems import problem, refused

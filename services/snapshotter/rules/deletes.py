@@ -24,7 +24,7 @@ def refuse_delete(
     if entry is None:
         return problem("unknown-backup", f"{command.cluster_id} has no backup {backup}")
     if entry.tombstone is not None:
-        since = f"{entry.tombstone.marked_at:%Y-%m-%d %H:%M} UTC"
+        since = f"{entry.tombstone.marked_at:%Y-%m-%d %H:%M:%S} UTC"
         return problem("backup-deleted", f"{backup} is deleted, or being deleted, since {since}")
     for pin in readers:
         if backup in pin.backups:

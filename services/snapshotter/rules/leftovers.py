@@ -42,6 +42,20 @@ def may_settle(unfinished: Unfinished, now: datetime, attempt_limit: timedelta) 
     return Leave(True, "its job has ended without an outcome")
 
 
+REFUSALS = frozenset({"backup-in-use", "clock-skew"})
+"""Why a delete is refused after its tombstone was put: whoever refuses withdraws it first."""
+
+
+def may_withdraw(*, refused: bool, begun: bool, marked_at: datetime, now: datetime) -> Leave:
+    """Whether a tombstone may be taken back. `refused`: the job ended because it gave way. A holder that was paused
+    before it put the tombstone did so after its successor had withdrawn the one before."""
+    if not refused or begun:
+        return Leave(False, "its job was not refused, or went on")
+    if now - marked_at < GRACE:
+        return Leave(False, "it was only just put")
+    return Leave(True, "its job was refused, and everybody was told so")
+
+
 def may_finish_delete(*, ended: bool, begun: bool, pinned: bool, marked_at: datetime, now: datetime) -> Leave:
     """Whether a delete that its job left may be finished. `begun`: objects may be gone already. `pinned`: a restore
     that came before the tombstone reads the backup; one that comes after it gives way."""

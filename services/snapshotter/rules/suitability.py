@@ -32,4 +32,4 @@ def warnings(findings: Sequence[Finding]) -> list[str]:
 
 
 def _is_about_rights(finding: Finding) -> bool:
-    return finding.subject == "grants"
+    return finding.subject in ("grants", "restores")

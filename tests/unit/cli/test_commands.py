@@ -166,7 +166,8 @@ def test_an_update_must_change_something(capsys):
 @pytest.mark.parametrize("kind", [name for name in KINDS if name != "internal-error"])
 def test_every_rejection_has_its_exit_code(kind, capsys):
     assert (
-        execute(["setting", "set", "--cluster", "shop"], _tools(_refuse(kind, "that is why"))) == KINDS[kind].exit_code
+        execute(["setting", "set", "--cluster", "shop", "--reset"], _tools(_refuse(kind, "that is why")))
+        == KINDS[kind].exit_code
     )
     shown = capsys.readouterr().err
     assert f"could not set the backups of shop: that is why  [{kind}]" in shown
@@ -175,27 +176,30 @@ def test_every_rejection_has_its_exit_code(kind, capsys):
 
 
 def test_a_rejection_for_programs(capsys):
-    assert execute(["-v", "setting", "set", "-c", "shop", "-o", "json"], _tools(_refuse("unknown-cluster"))) == 66
+    assert (
+        execute(["-v", "setting", "set", "-c", "shop", "--reset", "-o", "json"], _tools(_refuse("unknown-cluster")))
+        == 66
+    )
     document = json.loads(capsys.readouterr().out)
     assert document["problem"]["type"] == "urn:tidewind:problem:unknown-cluster"
 
 
 def test_without_kafka_nothing_was_sent(capsys):
-    assert execute(["setting", "set", "-c", "shop"], _tools(down=True)) == 75
+    assert execute(["setting", "set", "-c", "shop", "--reset"], _tools(down=True)) == 75
     shown = capsys.readouterr().err
     assert "nothing was sent" in shown
     assert "--idempotency-key cli-11111111-2222-4333-8444-555555555555" in shown
 
 
 def test_without_an_acknowledgement_the_key_to_repeat_with_is_shown(capsys):
-    assert execute(["setting", "set", "-c", "shop", "--idempotency-key", "mine"], _tools(silent=True)) == 75
+    assert execute(["setting", "set", "-c", "shop", "--reset", "--idempotency-key", "mine"], _tools(silent=True)) == 75
     shown = capsys.readouterr().err
     assert "may have been stored or not" in shown
     assert "--idempotency-key mine" in shown
 
 
 def test_without_an_answer_the_command_waits_for_a_service(capsys):
-    assert execute(["setting", "set", "-c", "shop"], _tools(lambda _: Answered())) == 75
+    assert execute(["setting", "set", "-c", "shop", "--reset"], _tools(lambda _: Answered())) == 75
     assert "no service has answered" in capsys.readouterr().err
 
 
@@ -474,7 +478,8 @@ def test_a_new_keyring_is_private_and_never_overwritten(tmp_path, capsys):
     assert both.keys["key-2026-11"] == first.keys["key-2026-11"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert execute(["key", "init", str(tmp_path / "none"), "--add"], tools) == 66
-    assert execute(["key", "init", str(tmp_path / "no" / "folder")], tools) == 74
+    assert execute(["key", "init", str(path / "below-a-file")], tools) == 74
+    assert "next" in capsys.readouterr().err
 
 
 def test_settings_come_from_a_file_that_loses_to_the_environment(tmp_path, monkeypatch):

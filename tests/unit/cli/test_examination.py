@@ -38,12 +38,30 @@ def _topics(*found):
 
 async def test_topics():
     broker = SimpleNamespace(brokers=("kafka-1:9092",))
-    (first, second) = await look_at_topics(_topics(), broker, 12)
+    (first, second) = await look_at_topics(_topics(), broker, 12, replicas=1)
     assert (first.level, first.text) == ("ok", "kafka-1:9092, 1 broker, 12 partitions a topic")
     assert (second.group, second.level) == ("topics", "ok")
-    found = await look_at_topics(_topics(Difference(), Difference(hinders=False)), broker, 12)
+    found = await look_at_topics(
+        _topics(Difference(), Difference(action="advise", hinders=False)), broker, 12, replicas=1
+    )
     assert [one.level for one in found] == ["ok", "error", "warn"]
-    assert found[1].fix == "tidewind topics apply"
+    assert found[1].fix.startswith("tidewind topics apply ")
+
+
+async def test_topics_that_are_all_missing_are_one_line():
+    broker = SimpleNamespace(brokers=("kafka-1:9092",))
+    missing = [Difference(topic=f"tidewind.t{number}") for number in range(11)]
+    found = await look_at_topics(_topics(*missing), broker, 12, replicas=1)
+    assert [one.text for one in found[1:]] == ["tidewind.t0 and 10 more topics do not exist yet"]
+
+
+async def test_one_broker_cannot_hold_three_replicas():
+    broker = SimpleNamespace(brokers=("kafka-1:9092",))
+    found = await look_at_topics(_topics(Difference()), broker, 12, replicas=3)
+    assert [one.level for one in found] == ["ok", "error", "error"]
+    assert found[1].fix.startswith("export TIDEWIND_KAFKA_REPLICATION_FACTOR=1")
+    made = await look_at_topics(_topics(), broker, 12, replicas=3)
+    assert [one.level for one in made] == ["ok", "ok"], "topics that are there need no broker more"
 
 
 def test_kafka_that_does_not_answer():

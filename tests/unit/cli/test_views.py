@@ -287,7 +287,9 @@ def test_the_end_of_a_restore():
      timeline  tl_9XK0000000; a new base backup is on its way
      way back  until 2026-11-30 11:14:00 CET:  tidewind restore undo rst_8MM0000000"""
     )
-    assert "holds what it held before" in drawn(completed_view(data | {"mode": "undo"}, "UTC"))
+    undone = drawn(completed_view(data | {"mode": "undo", "rows": 0}, "UTC"))
+    assert "holds what it held before" in undone
+    assert "content   214 tables moved back" in undone
     cancelled = {"restore_id": "rst_8MM0000000", "cluster_id": "shop", "step": "loaded", "return_ms": 1400}
     assert "the way back took 1.4 s" in drawn(cancelled_view(cancelled), width=200)
 

@@ -36,6 +36,7 @@ GOOD = Seen(
         position="0-1-1",
         now=datetime(2026, 1, 1, tzinfo=UTC),
     ),
+    cluster_id="shop",
     subject="db:3306",
     variables={
         "log_bin": "ON",
@@ -73,7 +74,8 @@ def test_nothing_to_say_of_a_good_server() -> None:
         ({"variables": {"log_bin": "OFF"}}, "warn", "binary log is off"),
         ({"variables": {**GOOD.variables, "binlog_format": "STATEMENT"}}, "warn", "binlog_format is STATEMENT"),
         ({"held": frozenset({*BACKUP_GRANTS, "DROP"})}, "warn", "has DROP, which it never needs"),
-        ({"held": frozenset()}, "error", "lacks BINLOG MONITOR"),
+        ({"held": frozenset()}, "error", "lacks BINLOG ADMIN, BINLOG MONITOR"),
+        ({"held": frozenset({*BACKUP_GRANTS} - {"RELOAD"})}, "error", "lacks RELOAD: to hold off commits"),
         ({"held": frozenset(BACKUP_GRANTS)}, "warn", "lacks REPLICATION SLAVE"),
         ({"filtered": "binlog_do_db shop"}, "warn", "leaves schemas out (binlog_do_db shop)"),
         ({"restore_rights": on_server(*BACKUP_GRANTS)}, "error", "lacks ALTER"),
@@ -91,6 +93,22 @@ def test_findings(changes: dict[str, Any], level: str, text: str) -> None:
     found = [finding for finding in findings(replace(GOOD, **changes)) if text in finding.text]
     assert found, [finding.text for finding in findings(replace(GOOD, **changes))]
     assert {finding.level for finding in found} == {level}
+
+
+def test_missing_rights_are_one_line_that_grants_them() -> None:
+    found = [one for one in findings(replace(GOOD, held=frozenset())) if one.level == "error"]
+    assert len(found) == 1
+    assert str(found[0].fix).count("GRANT") == 1
+    for account in (None, "`r`@`%`"):
+        (one,) = [
+            one
+            for one in findings(replace(GOOD, restore_rights=on_server(*BACKUP_GRANTS), restore_account=account))
+            if one.subject == "restores"
+        ]
+        assert len(one.text) < 200
+        assert str(one.fix).startswith("GRANT ALL PRIVILEGES ON *.* TO ")
+        assert ";;" not in str(one.fix)
+        assert ("tidewind cluster update shop --restore-credentials" in str(one.fix)) is (account is None)
 
 
 def test_our_own_schema_of_a_restored_server_is_no_finding() -> None:

@@ -48,6 +48,19 @@ def test_accounts_that_appear_disappear_and_change():
     assert plan.accounts.change == ("'b'@'%'",)
 
 
+def test_the_service_s_own_accounts_stay_as_they_are_and_are_not_spoken_of():
+    now = target(account_prints={"'tidewind'@'%'": "1", "'tidewind'@'db'": "1", "role": "1"})
+    held = source(account_prints={"'tidewind'@'%'": "2", "role": "2"}, kept_users=frozenset({"tidewind"}))
+    plan = plans.of_snapshot(entry(), manifest(()), now, held, ASSUMED)
+    assert plan.accounts == plans.AccountFates(change=("role",))
+
+
+def test_a_suspect_backup_is_warned_of():
+    plan = plans.of_snapshot(entry(), manifest(()), target(), source(), ASSUMED, suspect=("90 % fewer rows",))
+    assert any("suspect: 90 % fewer rows" in text for text in plan.warnings)
+    assert not any("suspect" in text for text in plan_of().warnings)
+
+
 def test_too_little_space_blocks_and_names_both_figures():
     plan = plan_of(then=(table("big", row_bytes=10**11),), free_bytes=10**10)
     assert plan.space_needed == 15 * 10**10

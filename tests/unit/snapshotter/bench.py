@@ -10,8 +10,8 @@ from typing import Any
 
 from schemas.base import Fact
 from schemas.status import Status
-from services.snapshotter.handlers.run import SnapshotTools
 from services.snapshotter.handlers.sweep import Sweeper
+from services.snapshotter.handlers.tools import SnapshotTools
 from services.snapshotter.settings import SnapshotterSettings
 from tests.fakes import ManualClock, RecordingPublisher, SharedView, until
 from tidewind.domain import keys
@@ -190,7 +190,7 @@ class Bench:
         return in_hand
 
     async def work(self, kind: JobKind, context: JobInHand, *, step_s: float = 1) -> Ending:
-        """Work while time passes, in steps, whenever it is waited for: what truly takes time must not cost any here."""
+        """Work while time passes, in steps, whenever somebody waits for it: not while a slow machine works."""
         task = asyncio.ensure_future(kind.work(context))
 
         def ended() -> bool:

@@ -11,12 +11,13 @@ import pytest
 from schemas.events import BackupCompleted, BackupFailed
 from services.snapshotter.handlers.delete import REMOVING_NOTE, DeleteBackup
 from services.snapshotter.handlers.run import RunBackup
-from services.snapshotter.rules.leftovers import GRACE, Unfinished, may_finish_delete, may_settle
+from services.snapshotter.rules.leftovers import GRACE, Unfinished, may_finish_delete, may_settle, may_withdraw
 from tests.unit.snapshotter.bench import CLUSTER, NOW, Bench, JobInHand, sweeper
 from tidewind.domain import keys
 from tidewind.domain.ids import backup_id
 from tidewind.domain.problems import problem
 from tidewind.domain.records import EpochClaim, Pin, Terminal, Tombstone
+from tidewind.ports.jobs import LeaseLost
 from tidewind.ports.store import StoreRefused
 
 RUN = "tidewind.backup.run.v1"
@@ -256,6 +257,36 @@ async def test_a_failed_delete_waits_for_a_reader_unless_objects_may_be_gone(ben
     assert await bench.keys("snapshots/") == []
 
 
+async def test_a_delete_that_its_successor_refused_is_never_finished(bench: Bench) -> None:
+    """Its first holder was paused before the tombstone and put it after everybody had been told that the backup stays."""
+    context, backup = await half_deleted(bench, begun=False)
+    why = problem("backup-in-use", f"The restore of job x reads {backup}")
+    data = {"problem": why.model_dump(mode="json")}
+    at = bench.clock.now() - LONG_AGO
+    terminal = Terminal(job_id=context.job.job_id, event="tidewind.command.failed.v1", data=data, at=at, epoch=2)
+    await bench.ledger.finish(CLUSTER, terminal)
+    await sweeper(bench).sweep()
+    assert len(await bench.keys("snapshots/")) == 2
+    assert len(await bench.keys("outcomes/")) == 1
+    assert await bench.tools.catalogue.tombstone(CLUSTER, backup) is None, "it can be restored, and deleted again"
+
+
+async def test_a_holder_that_was_succeeded_puts_no_tombstone(bench: Bench) -> None:
+    taken = bench.job(RUN, {"cause": "manual"}, key="b")
+    body = (await bench.work(RunBackup(bench.tools), taken)).body
+    assert isinstance(body, BackupCompleted)
+    context = bench.job(DELETE, {"backup_id": body.backup_id}, key="d")
+    await bench.ledger.accept(context.job)
+
+    async def lost() -> None:
+        raise LeaseLost("succeeded")
+
+    context.check_lease = lost  # type: ignore[method-assign]
+    with pytest.raises(LeaseLost):
+        await bench.work(DeleteBackup(bench.tools, bench.ledger), context)
+    assert await bench.tools.catalogue.tombstone(CLUSTER, body.backup_id) is None
+
+
 async def test_a_delete_that_a_refusing_store_ended_is_finished_when_the_store_obeys_again(bench: Bench) -> None:
     taken = bench.job(RUN, {"cause": "manual"}, key="b")
     body = (await bench.work(RunBackup(bench.tools), taken)).body
@@ -301,5 +332,9 @@ def test_the_rules_say_why() -> None:
     late: dict[str, Any] = {"ended": True, "begun": False, "pinned": False, "marked_at": NOW - GRACE, "now": NOW}
     assert may_finish_delete(**late).now
     assert may_finish_delete(**late | {"begun": True, "pinned": True}).now
+    refused: dict[str, Any] = {"refused": True, "begun": False, "marked_at": NOW - GRACE, "now": NOW}
+    assert may_withdraw(**refused).now
+    for change in ({"refused": False}, {"begun": True}, {"marked_at": NOW}):
+        assert not may_withdraw(**refused | change).now
     for change in ({"ended": False}, {"pinned": True}, {"marked_at": NOW}):
         assert not may_finish_delete(**late | change).now

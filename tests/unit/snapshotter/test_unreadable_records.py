@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from schemas import topics
 from schemas.commands import BackupDelete
 from schemas.envelope import Message
 from schemas.events import BackupCompleted, BackupDeleted
+from services.scheduler.handlers.log_removals import LogRemovals, Promise
 from services.scheduler.handlers.memory import Memory
 from services.scheduler.handlers.removals import RemovalKeeper
 from services.scheduler.handlers.speaker import Speaker
+from services.scheduler.handlers.survey import Survey
 from services.snapshotter.handlers.delete import DeleteBackup
 from services.snapshotter.handlers.run import RunBackup
 from services.snapshotter.handlers.statuses import StatusKeeper
@@ -23,6 +26,7 @@ from tidewind.domain.records import BackupOutcome, Pin, RegistryEntry, parse
 from tidewind.ports.jobs import Accept, Incoming, Reject
 from tidewind.ports.store import FormatNewer, ObjectDamaged
 from tidewind.runtime.clock import SystemRandomness
+from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.outbox import Composer
 from tidewind.store.keyring import Keyring
 from tidewind.store.sealed import SealedStore
@@ -138,7 +142,13 @@ async def test_retention_keeps_it_and_lets_the_readable_expired_go(bench: Bench,
     expired, newest = await take(bench, "expired"), await take(bench, "newest")
     bench.clock.advance(100 * DAY_S)
     publisher = RecordingPublisher()
-    removals = RemovalKeeper(bench.ledger, bench.tools.catalogue, Speaker(publisher, "/tests"))
+    speaker = Speaker(publisher, "/tests")
+    survey = Survey(bench.tools.store, bench.clock, max_age_s=0)
+    await survey.refresh()
+    log = LogRemovals(
+        LogArchive(bench.tools.store), speaker, Promise(window=timedelta(days=90), max_replay=timedelta(days=7))
+    )
+    removals = RemovalKeeper(bench.ledger, bench.tools.catalogue, survey, speaker, log)
     registered = await bench.tools.registry.newest(CLUSTER)
     assert registered is not None
     assert await removals.keep((registered,), Memory(), bench.clock.now(), None) == 3

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
+from rich.console import Group
 
 from schemas.envelope import Message
 from tidewind.cli.commanding import Given, Words, end_of, give
@@ -25,6 +26,8 @@ from tidewind.cli.session import (
 from tidewind.cli.views.events import event_line
 from tidewind.cli.views.layout import sentence
 from tidewind.cli.views.states import backup_view, backups_view, newest_first
+from tidewind.cli.views.stretches import window_lines
+from tidewind.ports.bus import BusUnavailable
 
 app = typer.Typer(help="What can be restored.", no_args_is_help=True)
 
@@ -60,7 +63,7 @@ def show(context: typer.Context, *, backup: BackupArgument, output: OutputOption
         owner = _owner(statuses, backup, None)
         found = statuses.one("backup", owner, backup)
         if found is None:
-            raise unknown("backup", backup, _ids(statuses), "tidewind backup list")
+            raise unknown("backup", backup, _ids(statuses), "tidewind backup list --cluster CLUSTER")
         session.screen.show(backup_view(found, statuses.zone(owner), session.now()), found)
         return OK
 
@@ -139,6 +142,14 @@ def delete(
     run(context, output, work)
 
 
+async def _zone(session: Session, cluster: str) -> str:
+    """What was done must be told, also if Kafka is gone meanwhile."""
+    try:
+        return (await session.statuses()).zone(cluster)
+    except BusUnavailable:
+        return "UTC"
+
+
 def _order(session: Session, command: str, body: Mapping[str, object], key: str | None) -> Order:
     return compose(command, body, key=key, sender=sender(), now=session.now(), message_id=session.tools.message_id())
 
@@ -151,7 +162,7 @@ async def _find(session: Session, backup: str, cluster: str | None) -> str:
 def _owner(statuses: Statuses, backup: str, cluster: str | None) -> str:
     owner = cluster or statuses.owner("backup", backup)
     if owner is None:
-        raise unknown("backup", backup, _ids(statuses), "tidewind backup list")
+        raise unknown("backup", backup, _ids(statuses), "tidewind backup list --cluster CLUSTER")
     return owner
 
 
@@ -166,9 +177,11 @@ async def _do(session: Session, order: Order, deed: str, *, wait: bool) -> int:
         _accepted(session, given)
         return OK
 
+    zone = await _zone(session, order.message.key) if "window" in given.accepted.answer else "UTC"
+
     def shown(event: Message) -> None:
         session.screen.show(
-            event_line(event),
+            Group(event_line(event), *window_lines(given.accepted.answer.get("window"), zone)),
             {"event": event.type, "data": dict(event.data or {}), "answer": dict(given.accepted.answer)},
         )
 

@@ -80,6 +80,10 @@ def _read(path: Path) -> str:
 def _create(path: Path, text: str) -> None:
     """Never over an existing file: it may be the only copy of a key."""
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path.parent, error, "made") from None
+    try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise Complaint(
@@ -88,7 +92,7 @@ def _create(path: Path, text: str) -> None:
             ("next", f"use it, choose another file, or add a key to it:  tidewind key init {path} --add --name NAME"),
         ) from None
     except OSError as error:
-        raise Complaint(74, f"{path} cannot be written: {error.strerror}") from None
+        raise _unwritable(path, error) from None
     _write(descriptor, text)
 
 
@@ -101,7 +105,15 @@ def _replace(path: Path, text: str) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise Complaint(74, f"{path} cannot be written: {error.strerror}") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError, what: str = "written") -> Complaint:
+    return Complaint(
+        74,
+        f"{path} cannot be {what}: {error.strerror}",
+        ("next", "choose a place that this user may write to, or run this as one who may"),
+    )
 
 
 def _write(descriptor: int, text: str) -> None:

@@ -8,7 +8,7 @@ from schemas.envelope import Message
 from schemas.events import RestoreFailed
 from tidewind.cli.arguments import instant
 from tidewind.cli.commanding import Words, end_of, follow, give
-from tidewind.cli.endings import INTERRUPTED, OK, Complaint, Stop, code_of
+from tidewind.cli.endings import INTERRUPTED, OK, Complaint, Left, Stop, code_of
 from tidewind.cli.formats import parse_moment
 from tidewind.cli.order import Order, compose, sender
 from tidewind.cli.ports import State, Statuses
@@ -49,7 +49,11 @@ TimeOption = Annotated[
 PositionOption = Annotated[str | None, typer.Option("--to-position", help="Back to a log position.")]
 BeforeOption = Annotated[
     str | None,
-    typer.Option("--before", help="Back to just before this transaction; see  tidewind changes.", metavar="POSITION"),
+    typer.Option(
+        "--before",
+        help="Back to just before this transaction; find it with  tidewind changes --cluster CLUSTER.",
+        metavar="POSITION",
+    ),
 ]
 TimelineOption = Annotated[str | None, typer.Option("--timeline", help="Which past, if there are several.")]
 YesOption = Annotated[
@@ -320,7 +324,7 @@ async def _restore(session: Session, order: Order, deed: str, again: str, *, wai
 
 async def _return_to(session: Session, owner: str, restore: str, job: str, found: State) -> int:
     def left() -> None:
-        raise Complaint(
+        raise Left(
             INTERRUPTED,
             "left running",
             ("returns", f"tidewind restore status {restore}"),

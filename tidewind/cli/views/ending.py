@@ -17,8 +17,11 @@ def completed_view(data: Data, zone: str) -> Text:
     what = "undone: it holds what it held before" if data.get("mode") == "undo" else f"back to {data.get('backup_id')}"
     text = Text(" ✓ ", style="green")
     text.append(printable(f"{cluster} is open, {what}"), style="bold")
+    tables = counted(data.get("tables"), "table")
+    # An undo only moves tables: no row is written or counted.
+    undone = data.get("mode") == "undo"
     rows = [
-        ("content", f"{number(data.get('rows'))} rows of {counted(data.get('tables'), 'table')}, checked"),
+        ("content", f"{tables} moved back" if undone else f"{number(data.get('rows'))} rows of {tables}, checked"),
         ("closed", f"{closed}, the whole took {duration(float(data.get('duration_ms') or 0) / 1000)}"),
         ("timeline", f"{data.get('timeline')}; a new base backup is on its way"),
     ]

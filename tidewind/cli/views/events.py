@@ -32,17 +32,17 @@ def _completed_backup(data: Data) -> str:
 
 
 def _completed_restore(data: Data) -> str:
-    point = data.get("point") or {}
-    what = "undone to before" if data.get("mode") == "undo" else f"restored from {data.get('backup_id')}"
-    if point:
+    tables = counted(data.get("tables"), "table")
+    if data.get("mode") == "undo":
+        what, content = "undone to before", f"{tables} moved back"
+    elif point := data.get("point") or {}:
         what = f"restored to {point.get('last_kept') or 'the base'}, before {point.get('first_undone') or 'the end'},"
+        content = f"{number(data.get('rows'))} rows of {tables}"
+    else:
+        what, content = f"restored from {data.get('backup_id')}", f"{number(data.get('rows'))} rows of {tables}"
     until = parse_moment(data.get("undo_until"))
     way = f"; undo until {moment(until, seconds=False)}" if until else ""
-    return (
-        f"{what} as {data.get('restore_id')}: {number(data.get('rows'))} rows of "
-        f"{counted(data.get('tables'), 'table')}, "
-        f"closed {_seconds(data, 'closed_ms')}{way}"
-    )
+    return f"{what} as {data.get('restore_id')}: {content}, closed {_seconds(data, 'closed_ms')}{way}"
 
 
 def _failed_restore(data: Data) -> str:

@@ -11,6 +11,9 @@ from tidewind.cli.formats import printable
 from tidewind.cli.ports import Check
 from tidewind.cli.views.layout import state
 
+RESTORES = "restores"
+"""The group of what keeps a cluster from being restored although it is backed up."""
+
 
 def findings_view(found: Sequence[Check]) -> Table:
     """Groups as they come; a group's name stands at its first line only."""
@@ -38,6 +41,9 @@ def verdict(found: Sequence[Check]) -> Text:
         for count, word in ((errors, "error"), (warnings, "warning"))
         if count
     )
+    unrestorable = any(one.level != "ok" and one.group.split()[-1] == RESTORES for one in found)
+    if unrestorable and not any(one.level == "error" and one.group.split()[-1] != RESTORES for one in found):
+        return Text(f" {counts}. Backups work; restores are refused until the account for them has its rights.", "red")
     if not errors:
         return Text(f" {counts}. Backups and restores work.", style="yellow")
     gone = "the error is" if errors == 1 else "the errors are"

@@ -12,6 +12,8 @@ from tidewind.domain.problems import PREFIX
 
 NOTHING_DONE = "nothing was done and nothing will be"
 _SHOWN_ERRORS = 10
+_ERROR = ("✗", "red")
+_NEUTRAL = ("·", "dim")
 
 
 def problem_view(problem: Problem, *, headline: str, safe: str | None = None) -> Text:
@@ -48,14 +50,14 @@ def statements_view(statements: tuple[str, ...]) -> Text:
     return text
 
 
-def message_view(headline: str, lines: list[tuple[str, str]]) -> Text:
-    """An error of the tool itself, in the same layout."""
-    return _layout([("", headline), *lines])
+def message_view(headline: str, lines: list[tuple[str, str]], *, wrong: bool = True) -> Text:
+    """What the tool itself has to say, in the same layout; without the mark of an error unless something is `wrong`."""
+    return _layout([("", headline), *lines], mark=_ERROR if wrong else _NEUTRAL)
 
 
-def _layout(lines: list[tuple[str, str]], kind: str | None = None) -> Text:
+def _layout(lines: list[tuple[str, str]], kind: str | None = None, mark: tuple[str, str] = _ERROR) -> Text:
     (_, first), rest = lines[0], lines[1:]
-    text = Text(" ✗ ", style="red")
+    text = Text(f" {mark[0]} ", style=mark[1])
     text.append(printable(first, limit=2000), style="default")
     if kind:
         text.append(f"  [{kind}]", style="dim")

@@ -125,6 +125,19 @@ def effective_setting_rows(setting: Mapping[str, Any], zone: str) -> list[tuple[
     return [("backup", f"daily at {at}"), ("kept", f"at least {setting.get('retention_days')} days")]
 
 
+def changed_setting_rows(
+    setting: Mapping[str, Any], before: Mapping[str, Any] | None, zone: str
+) -> list[tuple[str, str | Text]]:
+    """What a setting means now, and what it was where that is another thing."""
+    rows = effective_setting_rows(setting, zone)
+    if before is None:
+        return rows
+    was = effective_setting_rows(before, zone)
+    return [
+        (name, now if now == then else f"{now}, was {then}") for (name, now), (_, then) in zip(rows, was, strict=True)
+    ]
+
+
 def backups_view(statuses: Statuses, name: str, now: datetime, *, everything: bool) -> RenderableType:
     """The listed backups, newest first; `everything` also shows hidden, failed and deleted ones."""
     zone = statuses.zone(name)

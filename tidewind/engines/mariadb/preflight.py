@@ -32,6 +32,7 @@ class Seen:
     """What a look found. `replica_sources` is None where the account may not see them."""
 
     facts: ServerFacts
+    cluster_id: str
     subject: str
     variables: Mapping[str, str]
     galera: bool
@@ -60,6 +61,7 @@ async def look_at(address: Address, login: Login, restore_login: Login | None) -
                 restore_rights, restore_account = await rights_of(other)
         seen = Seen(
             facts=facts,
+            cluster_id=address.cluster_id,
             subject=control.access.subject,
             variables=await log_variables(control),
             galera=await _galera(control),
@@ -196,15 +198,17 @@ def _server(seen: Seen) -> list[Finding]:
 
 
 def _rights_findings(seen: Seen) -> list[Finding]:
-    found = [
-        Finding(
-            subject="grants",
-            level="error",
-            text=f"backup account lacks {name}: {grants.BACKUP_GRANTS[name]}",
-            fix=f"GRANT {name} ON *.* TO {seen.account};",
+    found = []
+    if missing := grants.missing(seen.held, grants.BACKUP_GRANTS):
+        why = f": {grants.BACKUP_GRANTS[missing[0]]}" if len(missing) == 1 else ""
+        found.append(
+            Finding(
+                subject="grants",
+                level="error",
+                text=f"backup account lacks {', '.join(missing)}{why}",
+                fix=f"GRANT {', '.join(missing)} ON *.* TO {seen.account};",
+            )
         )
-        for name in grants.missing(seen.held, grants.BACKUP_GRANTS)
-    ]
     found.extend(settings.rights(seen.held, seen.account))
     if seen.restore_account is not None:
         found.extend(
@@ -233,22 +237,20 @@ def _rights_findings(seen: Seen) -> list[Finding]:
 def _restore_findings(seen: Seen, rights: Rights) -> list[Finding]:
     account = seen.restore_account or seen.account
     lacking = closing.lacking(rights, seen.schemas)
-    fixes = [one.fix(account) for one in lacking]
-    if not closing.meant_for_statements(rights):
-        if "GRANT OPTION" not in rights.on_server:
-            lacking = [*lacking, closing.Lacking(rights=("GRANT OPTION",), on="*.*")]
-        fixes = [f"GRANT ALL PRIVILEGES ON *.* TO {account} WITH GRANT OPTION;"] if lacking else []
-    missing = "; ".join(f"{', '.join(one.rights)} on {one.on}" for one in lacking)
+    if not closing.meant_for_statements(rights) and "GRANT OPTION" not in rights.on_server:
+        lacking = [*lacking, closing.Lacking(rights=("GRANT OPTION",), on="*.*")]
     found = []
     if lacking:
+        fix = closing.granting(rights, lacking, account)
+        if seen.restore_account is None:
+            another = f"tidewind cluster update {seen.cluster_id} --restore-credentials env:NAME"
+            fix = f"{fix}  or name an account that holds them:  {another}"
         found.append(
             Finding(
-                subject="grants",
+                subject="restores",
                 level="error" if seen.restore_account else "warn",
-                text=f"the account for restores lacks {missing}",
-                fix="; ".join(fixes)
-                if seen.restore_account
-                else "Enrol the cluster with restore_credentials of an account that has them",
+                text=f"the account for restores lacks {closing.told(lacking)}",
+                fix=fix,
             )
         )
     if seen.restore_account and closing.meant_for_statements(rights):

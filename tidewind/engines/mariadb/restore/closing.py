@@ -8,7 +8,7 @@ A swap is whole or not at all, and needs a server on which a RENAME of several t
 rights on the tables of `mysql`; the statements need none, but every right that they are to give, with GRANT OPTION.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,6 +22,9 @@ Closing = Literal["swap", "rows", "statements"]
 
 OWN_PATTERN: Final = names.WORK_SCHEMA + r"\_%"
 """The safety and trash schemas, as a grant on them names them."""
+
+_TOLD_RIGHTS: Final = 4
+_TOLD_SCOPES: Final = 3
 
 TOLD: Final[Mapping[Closing, str]] = {
     "swap": "the account tables are swapped for a locked set, at one instant",
@@ -83,6 +86,26 @@ class Lacking:
         return f"GRANT {', '.join(plain) or 'USAGE'} ON {self.on} TO {account}{option}"
 
 
+def told(missing: Sequence[Lacking]) -> str:
+    """What is missing, short enough to be read: the statement that gives it names the rest."""
+    return "; ".join(
+        [f"{_some(one.rights)} on {one.on}" for one in missing[:_TOLD_SCOPES]]
+        + ([f"and rights on {len(missing) - _TOLD_SCOPES} more schemas"] if len(missing) > _TOLD_SCOPES else [])
+    )
+
+
+def _some(rights: Sequence[str]) -> str:
+    left = len(rights) - _TOLD_RIGHTS
+    return ", ".join(rights[:_TOLD_RIGHTS]) + (f" and {left} more rights" if left > 0 else "")
+
+
+def granting(rights: Rights, missing: Sequence[Lacking], account: str) -> str:
+    """The line that gives them: everything, unless the account is one that is to hold less. `account` is quoted."""
+    if not meant_for_statements(rights):
+        return f"GRANT {grants.ALL} ON *.* TO {account} WITH GRANT OPTION;"
+    return " ".join(f"{one.fix(account)};" for one in missing)
+
+
 def closing_of(version: tuple[int, ...], rights: Rights) -> Closing:
     """How a server of this version is closed by an account with these rights."""
     if rights.lacking_on_server(grants.DATA_GRANTS):
@@ -115,8 +138,9 @@ def release_findings(version: tuple[int, ...]) -> list[Finding]:
     if version[:2] >= ATOMIC_RENAME:
         return []
     text = (
-        f"MariaDB {'.'.join(map(str, version))} moves tables one by one in a restore, and a crash of the server in the "
-        "middle of one can leave it in pieces that only somebody with access to the server's files can put together"
+        f"MariaDB {'.'.join(map(str, version))} moves tables one by one in a restore, and a crash of it in the "
+        "middle of one can leave it in pieces. A restore puts an InnoDB table together again if its account has FILE "
+        "and secure_file_priv is empty; one with partitions, or without transactions, it cannot"
     )
     return [Finding(subject="server", level="warn", text=text, fix="Upgrade the server to 10.6 or newer")]
 

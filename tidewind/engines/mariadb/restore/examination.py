@@ -42,7 +42,7 @@ async def examine(link: Link, source: Source, keep_users: Sequence[str], *, logg
             missing = closing.lacking(rights, schemas)
             said = await _changes(link, kept, rows)
             missing += lacking_for(said, rights)
-            found += [_lacks(one, user, host) for one in dict.fromkeys(missing)]
+            found += _lacks(rights, list(dict.fromkeys(missing)), user, host)
             found += await _impossible(link, said, logged=logged)
     except DatabaseError as error:
         if error.kind != "database-rights-missing":
@@ -58,7 +58,9 @@ async def examine(link: Link, source: Source, keep_users: Sequence[str], *, logg
                 fix=f"GRANT ALL PRIVILEGES ON *.* TO {account_name(user, host)} WITH GRANT OPTION;",
             )
         )
-    return SourceState(account_prints=prints, findings=tuple(found), closing=closing.TOLD[way])
+    return SourceState(
+        account_prints=prints, findings=tuple(found), closing=closing.TOLD[way], kept_users=frozenset(kept)
+    )
 
 
 async def _set_aside(link: Link, source: SafeguardSource) -> Rows:
@@ -86,14 +88,15 @@ async def _changes(link: Link, kept: Sequence[str], rows: Rows) -> list[Change]:
     return changes(state_of(present, spared), state_of({**present, **rows}, spared))
 
 
-def _lacks(missing: closing.Lacking, user: str, host: str) -> Finding:
-    return Finding(
-        subject="rights",
-        level="error",
-        text=f"to give back accounts and data by statements, the restore account {user}@{host} lacks "
-        f"{', '.join(missing.rights)} on {missing.on}",
-        fix=missing.fix(account_name(user, host)),
+def _lacks(rights: Rights, missing: Sequence[closing.Lacking], user: str, host: str) -> list[Finding]:
+    """Nothing of an account that is meant to hold everything: the survey says what it lacks."""
+    if not missing or not closing.meant_for_statements(rights):
+        return []
+    text = (
+        f"to give back accounts and data by statements, the restore account {user}@{host} lacks {closing.told(missing)}"
     )
+    fix = closing.granting(rights, missing, account_name(user, host))
+    return [Finding(subject="rights", level="error", text=text, fix=fix)]
 
 
 async def _impossible(link: Link, said: Sequence[Change], *, logged: bool) -> list[Finding]:

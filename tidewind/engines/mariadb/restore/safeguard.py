@@ -13,26 +13,22 @@ what still stands at the origin. The way back moves nothing home before everythi
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tidewind.engines.mariadb.failures import code_of
 from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literal
 from tidewind.engines.mariadb.restore import names
 from tidewind.engines.mariadb.restore.definitions import Definitions
 from tidewind.engines.mariadb.restore.link import Link
+from tidewind.engines.mariadb.restore.moves import RENAME_DEADLINE_S, Move, mend, rename_all
 from tidewind.engines.mariadb.restore.objects import create_objects, create_schemas, refused_for_good
-from tidewind.engines.mariadb.restore.statements import TablePath, renames
+from tidewind.engines.mariadb.restore.statements import TablePath
 from tidewind.ports.engine import DatabaseError, Report
 
 KEPT_DEFINITIONS = "kept-definitions"
-RENAME_DEADLINE_S = 900.0
-_ERROR_ON_RENAME = 1025
-
-Move = tuple[TablePath, TablePath]
-"""(from, to)."""
 
 
 async def set_aside(link: Link, restore_id: str, present: Definitions, report: Report) -> int:
     """Empty the cluster into the safety schemas of `restore_id`; returns the number of tables there."""
     moves = safety_moves(restore_id, present)
+    await mend(link, moves)
     await _drop_what_cannot_move(link, present)
     await make_schemas(link, (safe[0] for _, safe in moves))
     await move(link, moves)
@@ -47,6 +43,7 @@ async def bring_back(link: Link, restore_id: str, kept: Definitions, out: Sequen
 
     Returns what could not be made again, with the reason: the server lets objects stand that it would not create, a
     trigger whose column was dropped for one, and such a thing must not keep the users out of their tables."""
+    await mend(link, [*out, *safety_moves(restore_id, kept)])
     for schema in await user_schemas(link):
         await _drop_all_but_tables(link, schema)
     await create_schemas(link, kept.schemas)
@@ -54,7 +51,7 @@ async def bring_back(link: Link, restore_id: str, kept: Definitions, out: Sequen
     back = [(safe, home) for home, safe in safety_moves(restore_id, kept)]
     home = await never_left(link, restore_id, kept)
     gone = [(old, new) for old, new in await _still_to_go(link, out) if old not in home]
-    await _rename(link, [*gone, *await at_origin(link, back)])
+    await rename_all(link, [*gone, *await at_origin(link, back)])
     belonging = {schema.name for schema in kept.schemas}
     await drop_empty(link, [schema for schema in await user_schemas(link) if schema not in belonging])
     not_made = [reason for key in kept.foreign_keys for reason in await _add_foreign_key(link, key)]
@@ -91,38 +88,8 @@ def safety_moves(restore_id: str, present: Definitions) -> list[Move]:
 
 async def move(link: Link, moves: Sequence[Move]) -> None:
     """Rename whatever still stands at its origin."""
-    await _rename(link, await at_origin(link, moves))
-
-
-async def _rename(link: Link, moves: Sequence[Move]) -> None:
-    """Raises DatabaseError; where tables are moved one by one, also for one that a crash left in pieces."""
-    for number, statement in enumerate(renames(moves, at_once=link.renames_at_once)):
-        try:
-            await link.run(statement, deadline_s=RENAME_DEADLINE_S)
-        except DatabaseError as error:
-            if link.renames_at_once or code_of(error) != _ERROR_ON_RENAME:
-                raise
-            raise _in_pieces(moves[number], error) from error
-
-
-def _in_pieces(move: Move, error: DatabaseError) -> DatabaseError:
-    """Before 10.6 the engine moves its own part of a table first and the server its definition file afterwards. Between
-    the two there is no statement that brings them together again."""
-    (schema, table), (new_schema, new_table) = move
-    there, here = (
-        f"{_filename(one)}/{_filename(name)}.frm" for one, name in ((new_schema, new_table), (schema, table))
-    )
-    return DatabaseError(
-        "database-failed",
-        f"{quote_table(schema, table)} cannot be moved to {quote_table(new_schema, new_table)}: {error.detail}. If the "
-        "server crashed while it moved this table, the data are there already and the definition is not",
-        f"In the server's data directory move {here} to {there}; the restore, or its way back, goes on by itself",
-    )
-
-
-def _filename(name: str) -> str:
-    """How the server names the file of a table or schema."""
-    return "".join(one if one.isascii() and (one.isalnum() or one == "_") else f"@{ord(one):04x}" for one in name)
+    await mend(link, moves)
+    await rename_all(link, await at_origin(link, moves))
 
 
 async def drop_empty(link: Link, schemas: Iterable[str]) -> None:

@@ -68,17 +68,17 @@ async def _kind_of_server(link: Link) -> list[Finding]:
 async def _rights(link: Link, schemas: Sequence[str]) -> list[Finding]:
     user, _, host = str(await link.value("SELECT CURRENT_USER()")).rpartition("@")
     rights = Rights.of([str(row[0]) for row in await link.rows("SHOW GRANTS")])
-    lacking = [
-        Finding(
-            subject="rights",
-            level="error",
-            text=f"the restore account {user}@{host} lacks {', '.join(one.rights)} on {one.on}",
-            fix=one.fix(account_name(user, host)),
-        )
-        for one in closing.lacking(rights, schemas)
-    ]
     weaker = closing.rights_findings(rights) if closing.meant_for_statements(rights) else []
-    return [*lacking, *weaker]
+    missing = closing.lacking(rights, schemas)
+    if not missing:
+        return weaker
+    lacking = Finding(
+        subject="rights",
+        level="error",
+        text=f"the restore account {user}@{host} lacks {closing.told(missing)}",
+        fix=closing.granting(rights, missing, account_name(user, host)),
+    )
+    return [lacking, *weaker]
 
 
 async def _leftovers(link: Link) -> list[Finding]:

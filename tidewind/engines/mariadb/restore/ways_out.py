@@ -15,6 +15,7 @@ from tidewind.engines.mariadb.restore.connections import end_connections
 from tidewind.engines.mariadb.restore.definitions import Definitions
 from tidewind.engines.mariadb.restore.doors import Doors
 from tidewind.engines.mariadb.restore.link import Link
+from tidewind.engines.mariadb.restore.moves import mend
 from tidewind.engines.mariadb.restore.objects import create_objects
 from tidewind.engines.mariadb.restore.replicas import (
     log_account_differences,
@@ -120,6 +121,7 @@ async def _bring_everything_back(
         kept = Definitions.from_facts(kept_definitions)
         kept_moves = await memory.get(KEPT_RETURN)
         if kept_moves is None:
+            await mend(link, safeguard.safety_moves(scope.restore_id, kept))
             moves = await safeguard.way_out(link, scope.restore_id, kept, _homes_of_source(source))
             kept_moves = await memory.keep(KEPT_RETURN, {"moves": [[list(old), list(new)] for old, new in moves]})
         out = [((old[0], old[1]), (new[0], new[1])) for old, new in kept_moves["moves"]]
