@@ -19,7 +19,7 @@ from tidewind.bus.settings import BusSettings
 from tidewind.embedded.processes import free_port
 from tidewind.runtime.secrets import resolve
 
-SERVICES = ("scheduler", "snapshotter", "changelog", "restorer")
+SERVICES = ("scheduler", "snapshotter", "restorer")
 REPOSITORY_ROOT = Path(__file__).parents[2]
 
 

@@ -125,10 +125,10 @@ async def test_a_taken_id(protected: ProtectedShop) -> None:
     assert problem_name(problem) == "cluster-exists"
 
 
-async def test_point_in_time_is_refused_by_name(protected: ProtectedShop) -> None:
+async def test_an_instant_that_no_log_reaches(protected: ProtectedShop) -> None:
     body = {"mode": "point_in_time", "target_time": "2026-11-23T10:00:00Z"}
     problem = await protected.refused("restores", "restore.request", body)
-    assert problem_name(problem) == "point-in-time-unsupported"
+    assert problem_name(problem) == "target-outside"
 
 
 async def test_the_same_command_a_hundred_times_and_after_a_restart(protected: ProtectedShop) -> None:

@@ -32,7 +32,7 @@ async def deployment(kafka: str, tmp_path: Path) -> AsyncIterator[Deployment]:
         tmp_path / "tidewind", kafka, extra={"SHOP_LOGIN": f"{shop.SERVICE_USER}:{shop.SERVICE_PASSWORD}"}
     )
     await made.make_topics()
-    await made.start()
+    await made.start("scheduler", "snapshotter", "changelog", "restorer")
     yield made
     print(made.logs())
     await made.close()

@@ -271,7 +271,7 @@ async def test_the_same_key_gets_the_same_answer(shop):
         (("cluster", "update", "shop", "--credentials", "env:NOT_SET_ANYWHERE"), 78, "NOT_SET_ANYWHERE"),
         (("cluster", "update", "shop", "--endpoint", "127.0.0.1:1"), 69, "[database-unreachable]"),
         (("restore", "plan", "-c", "shop", "--backup", "bkp_0000000000"), 66, "[unknown-backup]"),
-        (("restore", "plan", "-c", "shop", "--to-time", "1 hour ago"), 69, "[point-in-time-unsupported]"),
+        (("restore", "plan", "-c", "shop", "--to-time", "1 hour ago"), 65, "[target-outside]"),
         (("backup", "delete", "bkp_0000000000", "-c", "shop", "--yes", "shop"), 66, "[unknown-backup]"),
         (("cluster", "show", "shp"), 66, "near  shop"),
     ],

@@ -23,6 +23,7 @@ from services.snapshotter.handlers.tools import SnapshotTools
 from services.snapshotter.handlers.verify import VerifyBackup
 from services.snapshotter.settings import SnapshotterSettings
 from tests.acceptance import shop
+from tests.integration.mariadb.restore_lab import Blank
 from tests.unit.snapshotter.bench import CLUSTER, Bench
 from tidewind.domain import keys
 from tidewind.domain.manifest import Manifest
@@ -32,6 +33,7 @@ from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
 from tidewind.ports.restore import SnapshotSource
 from tidewind.ports.store import ObjectDamaged
 from tidewind.runtime.catalogue import Catalogue
+from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.operations import OperationLock
 from tidewind.runtime.registry import Registry
 from tidewind.store.directory import DirectoryStore
@@ -72,6 +74,8 @@ class Kept:
             operations=OperationLock(self.store, self.bench.ledger),
             registry=Registry(self.store),
             catalogue=Catalogue(self.store),
+            archived=LogArchive(self.store),
+            view=Blank(),
             clock=self.bench.clock,
             mint=lambda name: name,
             settings=RestorerSettings(),

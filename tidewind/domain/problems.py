@@ -43,12 +43,6 @@ _KINDS = (
         exit_code=69,
     ),
     Kind(
-        "point-in-time-unsupported",
-        "Restore to a point in time is not offered yet",
-        "Restore a backup: mode snapshot",
-        exit_code=69,
-    ),
-    Kind(
         "target-outside",
         "Nothing can be restored at this target",
         "Choose an instant of the intervals named: tidewind window --cluster CLUSTER",

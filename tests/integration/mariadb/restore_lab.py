@@ -52,6 +52,7 @@ from tidewind.ports.restore import RestoreEngine
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.clock import SystemClock
 from tidewind.runtime.ledger import Ledger
+from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.operations import OperationLock
 from tidewind.runtime.outbox import Composer, body_of
 from tidewind.runtime.registry import Registry
@@ -366,6 +367,8 @@ async def lab_on(
             operations=OperationLock(store, ledger),
             registry=Registry(store),
             catalogue=Catalogue(store),
+            archived=LogArchive(store),
+            view=view,
             clock=clock,
             mint=MINT,
             settings=RestorerSettings(**{"retry_pause_s": 0.1, **settings}),

@@ -324,7 +324,7 @@ async def test_what_is_refused_before_it_begins(prepared: Prepared) -> None:
     unknown = {"mode": "snapshot", "backup_id": "bkp_0000000000"}
     assert await prepared.refused(**unknown) == "unknown-backup"
     point = {"mode": "point_in_time", "target_time": datetime.now(UTC)}
-    assert await prepared.refused(**point) == "point-in-time-unsupported"
+    assert await prepared.refused(**point) == "target-outside"
     mine = {"mode": "snapshot", "backup_id": prepared.backup}
     assert await prepared.refused(**mine, plan_hash="abcdef") == "plan-changed"
     assert await prepared.refused(**mine, timeline="tl_0000000000") == "invalid-command"

@@ -301,8 +301,8 @@ def test_times_are_sent_in_utc():
         ("2026-11-23T11:31:52+01:00", "2026-11-23T10:31:52Z"),
         ("10 minutes ago", "2026-11-23T10:31:09Z"),
     ):
-        tools = _tools(_refuse("point-in-time-unsupported"))
-        assert execute(["restore", "plan", "-c", "shop", "--to-time", text], tools) == 69
+        tools = _tools(_refuse("target-outside"))
+        assert execute(["restore", "plan", "-c", "shop", "--to-time", text], tools) == 65
         assert tools.the_line.sent[0].data["target_time"] == sent
 
 
