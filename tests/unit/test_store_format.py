@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from tests.contract.test_store import MIB, in_pieces, some_bytes
+from tidewind.domain.histories import History
+from tidewind.domain.log_stream import Mark, State, Transaction
 from tidewind.domain.manifest import Chunk, Column, DatabaseObject, Manifest, Schema, SystemTable, Table
-from tidewind.domain.records import BackupOutcome, Record
+from tidewind.domain.records import BackupOutcome, Timeline
+from tidewind.domain.segments import Frame, SegmentHead, build, parse_head, roll_up_directory
 from tidewind.runtime.clock import SystemRandomness
 from tidewind.store.directory import DirectoryStore
 from tidewind.store.keyring import Keyring
@@ -53,11 +57,11 @@ async def directory(tmp_path: Path) -> AsyncIterator[DirectoryStore]:
 
 @pytest.fixture(scope="module")
 def documented() -> dict[str, Any]:
-    """The names that the page's program defines."""
+    """The names that the page's programs define."""
     programs = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert len(programs) == 1
+    assert len(programs) == 2
     names: dict[str, Any] = {}
-    exec(compile(programs[0], str(DOCUMENT), "exec"), names)
+    exec(compile("\n".join(programs), str(DOCUMENT), "exec"), names)
     return names
 
 
@@ -78,6 +82,49 @@ def test_the_documented_key_check_is_ours(documented: dict[str, Any]) -> None:
     assert documented["derive"](key, "key-check", 16).hex() == KEYRING.check_value("first")
 
 
+def test_the_documented_program_reads_segments_single_and_rolled_up(documented: dict[str, Any]) -> None:
+    whole = some_bytes(2 * MIB + 5)
+    lists = ((Transaction("0-1-1", 0, MIB, 7, 0, 9),), (), (Transaction("3-2-5", MIB, len(whole), -1, 3, 4),))
+    bounds = (0, MIB + 1, MIB + 1, len(whole))
+    made = []
+    for number, ended in enumerate(lists, start=1):
+        start, end = bounds[number - 1], bounds[number]
+        head = made_up_head(number, start, end)
+        made.append(build(head, ended, whole[start:end]))
+    read = [documented["read_segments"](one)[0] for one in made]
+    assert b"".join(data for _, _, data in read) == whole
+    assert [found for _, found, _ in read] == [[tuple(one[:5]) for one in ended] for ended in lists]
+    members = []
+    for one in made:
+        parsed = parse_head(one)
+        assert not isinstance(parsed, int)
+        members.append((*parsed, len(one)))
+    assert documented["read_segments"](roll_up_directory(members) + b"".join(made)) == read
+
+
+def made_up_head(number: int, start: int, end: int) -> SegmentHead:
+    return SegmentHead(
+        cluster_id="shop",
+        history="hst_AAAAAAAAAA",
+        number=number,
+        session="000000000001",
+        start=start,
+        end=end,
+        from_position="",
+        to_position="",
+        first_us=None,
+        last_us=None,
+        complete_us=0,
+        precision="clock",
+        transactions=0,
+        preamble="",
+        table_stored=0,
+        table_crc=0,
+        frames=(),
+        sealed_us=0,
+    )
+
+
 @pytest.mark.parametrize("kind", ["encrypted", "checked"])
 async def test_objects_of_the_first_format_stay_readable_and_are_written_alike(
     directory: DirectoryStore, kind: str
@@ -91,9 +138,24 @@ async def test_objects_of_the_first_format_stay_readable_and_are_written_alike(
 
 @pytest.mark.parametrize(
     "model",
-    [BackupOutcome, Manifest, Chunk, Column, Table, DatabaseObject, Schema, SystemTable],
+    [
+        BackupOutcome,
+        Manifest,
+        Chunk,
+        Column,
+        Table,
+        DatabaseObject,
+        Schema,
+        SystemTable,
+        History,
+        Timeline,
+        SegmentHead,
+        Frame,
+        Mark,
+        State,
+    ],
     ids=lambda m: m.__name__,
 )
-def test_the_page_names_every_field_that_a_restore_meets(model: type[Record]) -> None:
+def test_the_page_names_every_field_that_a_restore_meets(model: type[BaseModel]) -> None:
     named = set(re.findall(r"`([a-z_0-9]+)`", DOCUMENT.read_text()))
     assert set(model.model_fields) - named == set()
