@@ -64,8 +64,8 @@ async def test_a_program_written_from_the_page_restores_a_backup(
         autocommit=True,
     )
     page: dict[str, Any] = {}
-    (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    exec(compile(program, str(PAGE), "exec"), page)
+    programs = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    exec(compile("\n".join(programs), str(PAGE), "exec"), page)
     folder = tmp_path / "deployment"
     keyring = page["read_keyring"]((folder / "keyring").read_text())
     outsider.Outsider(
