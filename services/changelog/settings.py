@@ -13,8 +13,6 @@ class ChangelogSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TIDEWIND_", extra="ignore")
 
-    capture: bool = True
-    archive: bool = True
     capture_server_id: int = Field(default=1_000_000_000, ge=1, le=3_000_000_000)
     capture_buffer_mib: int = Field(default=8, ge=2, le=256)
     capture_mark_s: float = Field(default=1.0, gt=0)

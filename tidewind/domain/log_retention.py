@@ -1,8 +1,8 @@
 """Which segments of a captured log may go. Pure.
 
 A segment is kept as long as a backup that is kept, hidden ones too, may need it: a route leads from a backup's position
-forwards, so what lies at or before the earliest position of the backups kept in a history is needed by nobody. A day
-more is kept for transactions that were prepared (XA) before a backup and ended after it.
+forwards, so what lies at or before the earliest position of the backups kept in a history is needed by nobody. Of a
+backup that knew prepared XA transactions the route begins before the oldest of their PREPAREs.
 
 Invariants: nothing younger than the window goes, whatever backups there are; the history being written keeps its last
 segment, which is where the archive and capture find their place.
@@ -16,13 +16,11 @@ from tidewind.domain.gtids import GtidList
 from tidewind.domain.lived import microseconds
 from tidewind.domain.segments import SegmentHead
 
-PREPARED_FOR_AT_MOST = timedelta(days=1)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Needed:
-    """What is needed of one history. `positions`: where the backups kept in it stand. `last_kept`: the number of the
-    segment that must stay, None in a history that is written no more."""
+    """What is needed of one history. `positions`: where the routes of the backups kept in it begin.
+    `last_kept`: the number of the segment that must stay, None in a history that is written no more."""
 
     positions: Sequence[str]
     last_kept: int | None
@@ -31,7 +29,7 @@ class Needed:
 def removable(head: SegmentHead, needed: Needed, now: datetime, window: timedelta) -> bool:
     """Whether a segment may go. Once false it is false for all that follow, so that the last one that may go is found
     by halving."""
-    if head.complete_us >= microseconds(now - window - PREPARED_FOR_AT_MOST):
+    if head.complete_us >= microseconds(now - window):
         return False
     if needed.last_kept is not None and head.number >= needed.last_kept:
         return False

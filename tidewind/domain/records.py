@@ -166,6 +166,7 @@ class BackupOutcome(Record):
     key_id: str | None = None
     snapshot_time: AwareDatetime | None = None
     position: str | None = None
+    open_xa_position: str | None = None
     history: str | None = None
     timeline: TimelineId | None = None
     engine: Engine

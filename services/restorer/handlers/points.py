@@ -43,7 +43,11 @@ async def point_origin(tools: RestoreTools, command: RestoreRequest) -> Origin:
     found = await (_by_time(tools, lived, command) if command.target_time else _by_position(tools, lived, command))
     history = found.span.piece.history
     legs = found.route.legs
-    segments = tuple([await _segments_of(tools, command.cluster_id, leg) for leg in legs])
+    outcome = await completed_outcome(tools, command.cluster_id, found.route.base)
+    opened = [outcome.open_xa_position, *(None for _ in legs)]
+    segments = tuple(
+        [await _segments_of(tools, command.cluster_id, leg, xa) for leg, xa in zip(legs, opened, strict=False)]
+    )
     return await _origin(
         tools,
         command.cluster_id,
@@ -184,9 +188,11 @@ def _routed(lived: Lived, span: Span, cut: Cut, command: RestoreRequest) -> Foun
     return Found(span=span, cut=cut, route=way)
 
 
-async def _segments_of(tools: RestoreTools, cluster: str, leg: Leg) -> tuple[int, int]:
-    """The segments that hold a leg's transactions whole: the first may begin in an earlier segment than it ends."""
-    after, upto = GtidList.parse(leg.after), GtidList.parse(leg.upto)
+async def _segments_of(tools: RestoreTools, cluster: str, leg: Leg, opened: str | None) -> tuple[int, int]:
+    """The segments that hold a leg's transactions whole: the first may begin in an earlier segment than it ends. Where
+    the base knew XA transactions as prepared, `opened` is the position before the oldest PREPARE, and the segments
+    from there belong to the leg."""
+    after, upto = GtidList.parse(opened or leg.after), GtidList.parse(leg.upto)
     first = await tools.archived.first_where(
         cluster, leg.history, lambda head: not after.covers(GtidList.parse(head.to_position))
     )

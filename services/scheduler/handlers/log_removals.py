@@ -50,7 +50,7 @@ class LogRemovals:
         if not objects:
             return None
         positions = [
-            entry.outcome.position
+            entry.outcome.open_xa_position or entry.outcome.position
             for entry in kept
             if entry.outcome.history == name and entry.outcome.position is not None
         ]

@@ -27,6 +27,7 @@ def completed_outcome(
             "key_id": key_id,
             "snapshot_time": manifest.snapshot_time,
             "position": manifest.position,
+            "open_xa_position": manifest.open_xa_position,
             "history": manifest.history,
             "timeline": manifest.timeline,
             "engine": manifest.engine,

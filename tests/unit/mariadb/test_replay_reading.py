@@ -84,10 +84,10 @@ def store(tmp_path: Path) -> DirectoryStore:
     return DirectoryStore(tmp_path / "store")
 
 
-async def read(store: DirectoryStore, after: str, upto: str, *, skip: int = 0, prepared: int = 0) -> list[object]:
+async def read(store: DirectoryStore, after: str, upto: str, *, skip: int = 0) -> list[object]:
     archive = LogArchive(store)
     last = (await archive.objects("shop", HISTORY))[-1].last
-    reader = LegReader(archive, "shop", [Leg(history=HISTORY, after=after, upto=upto)], [(1, last)], prepared=prepared)
+    reader = LegReader(archive, "shop", [Leg(history=HISTORY, after=after, upto=upto)], [(1, last)])
     return [one async for one in reader.items(skip)]
 
 

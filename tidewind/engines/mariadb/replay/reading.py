@@ -78,15 +78,13 @@ class LegReader:
         cluster: str,
         legs: Sequence[Leg],
         segments: Sequence[tuple[int, int]],
-        *,
-        prepared: int = 0,
     ) -> None:
-        """`prepared`: so many XA transactions were prepared and open when the base was taken."""
+        """`segments` of a leg may begin before it, with those in which XA transactions were prepared that the base knew
+        as open."""
         self._archive = archive
         self._cluster = cluster
         self._legs = legs
         self._segments = segments
-        self._prepared = prepared
 
     async def items(self, skip: int) -> AsyncGenerator[Item, None]:
         """All transactions but the first `skip`. Raises StoreError."""
@@ -94,9 +92,6 @@ class LegReader:
         for number, (leg, (first, last)) in enumerate(zip(self._legs, self._segments, strict=True)):
             after, upto = GtidList.parse(leg.after), GtidList.parse(leg.upto)
             chain, reached, position = _Chain(), after, None
-            if number == 0 and self._prepared:
-                async for earlier in self._earlier(leg, first):
-                    yield earlier
             async for ref in self._archive.segments(self._cluster, leg.history, first=first, last=last):
                 _require_continuous(ref, position, after)
                 position = ref.head.to_position
@@ -118,18 +113,6 @@ class LegReader:
                 ordinal += len(wanted)
                 _forget(chain, table)
             _require_reached(leg, after, reached, upto)
-
-    async def _earlier(self, leg: Leg, first: int) -> AsyncGenerator[Prepared, None]:
-        """Prepared before the leg's segments, the newest first, until as many were found as the base says are open."""
-        left = self._prepared
-        for number in range(first - 1, 0, -1):
-            async for ref in self._archive.segments(self._cluster, leg.history, first=number, last=number):
-                for one in reversed(await self._archive.transactions(ref)):
-                    if one.flags & XA_PREPARE:
-                        yield Prepared(0, number, one)
-                        left -= 1
-            if left <= 0:
-                return
 
     async def bytes_of(self, leg: int, segment: int, transaction: Transaction) -> AsyncGenerator[Piece, None]:
         """The pieces of a transaction that ends in the segment of this number. Raises StoreError."""

@@ -110,7 +110,6 @@ def _start(link: Link, scope: RestoreScope, source: PointSource, spared: Sequenc
         spared=tuple(spared),
         settings={**SESSION_SETTINGS, "sql_log_bin": "1" if link.logged else "0"},
         lanes=lanes,
-        prepared=len(source.manifest.prepared_xa),
     )
 
 

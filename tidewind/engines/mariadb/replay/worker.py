@@ -56,7 +56,6 @@ class Start:
     spared: tuple[str, ...]
     settings: Mapping[str, str]
     lanes: int
-    prepared: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class _Replay:
 
     def __init__(self, start: Start, store: Store) -> None:
         self._start = start
-        self._reader = LegReader(LogArchive(store), start.cluster, start.legs, start.segments, prepared=start.prepared)
+        self._reader = LegReader(LogArchive(store), start.cluster, start.legs, start.segments)
         self._counts = Counts()
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Item | BaseException | None] = asyncio.Queue(PIECES_WAITING)
