@@ -78,7 +78,8 @@ def _assemble(platform: Platform) -> None:
 
     async def assigned(partitions: frozenset[int]) -> None:
         await service.assigned(partitions)
-        await captures.assigned()
+        if settings.capture:
+            await captures.assigned()
 
     consumer = Consumer(
         platform.connection,
@@ -114,7 +115,8 @@ def _assemble(platform: Platform) -> None:
     platform.host.add("consumer", consumer.run)
     platform.host.add("takeover", service.take_over)
     platform.host.add("late statuses", service.late_statuses.run)
-    platform.host.add("captures", captures.run)
+    if settings.capture:
+        platform.host.add("captures", captures.run)
     platform.host.add("archive", archive.run)
     platform.host.add("windows", windows.run)
     platform.host.add("roll-ups", roll_ups.run)

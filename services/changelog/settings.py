@@ -7,12 +7,13 @@ MIB = 1024 * 1024
 
 
 class ChangelogSettings(BaseSettings):
-    """`capture_server_id`: the first of the numbers under which clusters' logs are read; each cluster has one of the
-    thousand million that follow. `capture_buffer_mib`: what may wait for Kafka per cluster before its log is read no
-    further. `headroom_warning_s`: how soon a purge must be for an alarm."""
+    """`capture`: whether logs are read at all; what was captured stays restorable without. `capture_server_id`: the
+    first of the numbers under which clusters' logs are read; each cluster has one of the thousand million that follow.
+    `capture_buffer_mib`: what may wait for Kafka per cluster before its log is read no further. `headroom_warning_s`: how soon a purge must be for an alarm."""
 
     model_config = SettingsConfigDict(env_prefix="TIDEWIND_", extra="ignore")
 
+    capture: bool = False
     capture_server_id: int = Field(default=1_000_000_000, ge=1, le=3_000_000_000)
     capture_buffer_mib: int = Field(default=8, ge=2, le=256)
     capture_mark_s: float = Field(default=1.0, gt=0)

@@ -29,7 +29,9 @@ LOG = (
 @pytest.fixture
 async def deployment(kafka: str, tmp_path: Path) -> AsyncIterator[Deployment]:
     made = Deployment(
-        tmp_path / "tidewind", kafka, extra={"SHOP_LOGIN": f"{shop.SERVICE_USER}:{shop.SERVICE_PASSWORD}"}
+        tmp_path / "tidewind",
+        kafka,
+        extra={"SHOP_LOGIN": f"{shop.SERVICE_USER}:{shop.SERVICE_PASSWORD}", "TIDEWIND_CAPTURE": "true"},
     )
     await made.make_topics()
     await made.start("scheduler", "snapshotter", "changelog", "restorer")

@@ -74,6 +74,10 @@ def time_refusal(
         return _outside("the target lies in the future", found, target)
     if target < now - span:
         return _outside(f"the target is older than {span.days} days", found, target)
+    if not lived.reaches:
+        return _outside(
+            "no log of the cluster was captured; the changelog does it with TIDEWIND_CAPTURE=true", found, target
+        )
     newest = found[-1] if found else None
     if newest is not None and target > newest.end and newest.piece.end is None:
         return problem(
