@@ -2,7 +2,7 @@
 
 import pytest
 
-from tidewind.engines.mariadb.restore.shadowing import hosts_before
+from tidewind.engines.mariadb.restore.shadowing import blocker, hosts_before
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,12 @@ def test_anonymous_accounts_before_the_service(
     own: str, service: list[str], anonymous: list[str], before: list[str]
 ) -> None:
     assert hosts_before(own, service, anonymous) == before
+
+
+def test_a_blocker_names_the_account_to_create() -> None:
+    found = blocker("svc", "10.0.0.5", ["%"], ["10.0.%", "localhost"])
+    assert found is not None
+    assert found.level == "error"
+    assert str(found.fix).startswith("Create `svc`@`10.0.%`")
+    assert blocker("svc", "10.0.0.5", ["%", "10.0.%"], ["10.0.%"]) is None
+    assert blocker("not-there", "10.0.0.5", [], ["10.0.%"]) is None

@@ -9,7 +9,7 @@ nothing else, account by account.
 
 from collections.abc import Mapping, Sequence
 
-from tidewind.engines.mariadb.quoting import account_name, quote_name, text_literal
+from tidewind.engines.mariadb.quoting import account_name, text_literal
 from tidewind.engines.mariadb.restore import names
 from tidewind.engines.mariadb.restore.account_changes import changes
 from tidewind.engines.mariadb.restore.account_rows import KEPT_ACCOUNTS
@@ -112,12 +112,16 @@ class StatementDoors:
     async def by_hand(self) -> tuple[str, ...]:
         found = await self._link.rows(f"SELECT User, Host FROM {path(self._opened)}") if await self.closed() else []
         pour = (
-            f"-- DELETE FROM mysql.{quote_name(name)}; INSERT INTO mysql.{quote_name(name)} SELECT * FROM {path(own)};"
+            f"-- DELETE FROM {path(LIVE[name])}; INSERT INTO {path(LIVE[name])} SELECT * FROM {path(own)};"
             for name, own in self._sets.tables("saved").items()
         )
+        minted = await self._link.rows(
+            f"SELECT User, Host FROM mysql.global_priv WHERE User REGEXP '{names.MINTED_PATTERN}'"
+        )
         return (
+            *(f"DROP USER IF EXISTS {account_name(str(user), str(host))}" for user, host in minted),
             *(f"ALTER USER IF EXISTS {account_name(str(user), str(host))} ACCOUNT UNLOCK" for user, host in found),
-            "-- accounts may still be those of the backup; with rights on mysql.*, and then FLUSH PRIVILEGES:",
+            "-- accounts may still be those of the backup; with rights on mysql, sql_mode '', then FLUSH PRIVILEGES:",
             *pour,
         )
 
