@@ -1,5 +1,6 @@
 """Rows by array binding, on a real server: the same bits as LOAD DATA, and whatever it cannot take is said."""
 
+import asyncio
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,7 +116,7 @@ async def test_many_messages_take_every_row_once(mariadb: Any) -> None:
 )
 async def test_what_it_does_not_take_can_be_rolled_back_and_loaded(mariadb: Any, text: bytes, why: str) -> None:
     connection, raw = fresh(mariadb), binding(mariadb)
-    run(raw, "START TRANSACTION")
+    run(raw, "SET autocommit = 0")
     with pytest.raises(NotTaken, match=why):
         insert(mariadb, raw, text)
     run(raw, "ROLLBACK")
@@ -127,7 +128,7 @@ async def test_a_row_longer_than_a_message_is_left_to_load_data(mariadb: Any) ->
     fresh(mariadb, "LONGTEXT")
     raw = binding(mariadb)
     for text in (b"1\t" + b"a" * 6000 + b"\n", b"1\tsmall\n2\t" + b"a" * 20_000 + b"\n", b"1\t" + b"a" * 9000):
-        run(raw, "START TRANSACTION")
+        run(raw, "SET autocommit = 0")
         with pytest.raises(NotTaken, match="max_allowed_packet"):
             insert(mariadb, raw, iter([text[at : at + 999] for at in range(0, len(text), 999)]), packet=2048)
         run(raw, "ROLLBACK")
@@ -149,7 +150,7 @@ async def test_text_that_fails_ends_the_connection_and_leaves_nothing(mariadb: A
         yield b"".join(b"%d\tx\n" % n for n in range(1, 100_000))
         raise LookupError("the store is gone")
 
-    run(raw, "START TRANSACTION")
+    run(raw, "SET autocommit = 0")
     with pytest.raises(LookupError):
         insert(mariadb, raw, damaged())
     assert not raw.open
@@ -177,3 +178,30 @@ async def test_two_connections_fill_one_table_with_a_counter_at_once(mariadb: An
     run(other, "COMMIT")
     run(connection, "INSERT INTO bound.t (v) VALUES ('next')")
     assert rows(connection, "SELECT MAX(id) FROM bound.t") == [(13,)]
+
+
+async def test_what_follows_a_deadlock_is_rolled_back_too(mariadb: Any) -> None:
+    """The server then ends the transaction by itself, with messages under way behind the one it refused."""
+    connection, raw = fresh(mariadb), binding(mariadb)
+    heavier = client(mariadb)
+    run(
+        heavier,
+        "SET SESSION innodb_lock_wait_timeout = 60",
+        "START TRANSACTION",
+        "INSERT INTO bound.t (id, v) SELECT seq + 1000000, '' FROM bound.seq_1_to_60000",
+        "INSERT INTO bound.t (id, v) VALUES (5000, 'in the way')",
+    )
+    run(raw, "SET autocommit = 0", "SET SESSION innodb_lock_wait_timeout = 60")
+    text = b"".join(b"%d\t%s\n" % (n, b"x" * 900) for n in range(1, 9001))
+    filling = asyncio.create_task(asyncio.to_thread(insert, mariadb, raw, text))
+    async with asyncio.timeout(60):
+        while rows(connection, "SELECT COUNT(*) FROM information_schema.INNODB_LOCK_WAITS") == [(0,)]:
+            await asyncio.sleep(0.3)  # asked more often, the server gives the same answer again
+        await asyncio.to_thread(run, heavier, "INSERT INTO bound.t (id, v) VALUES (1, 'crosswise')")
+        with pytest.raises(NotTaken, match="Deadlock"):
+            await filling
+    run(heavier, "ROLLBACK")
+    run(raw, "ROLLBACK")
+    assert rows(connection, "SELECT COUNT(*) FROM bound.t") == [(0,)]
+    assert insert(mariadb, raw, b"1\tin step\n") == 1
+    run(raw, "ROLLBACK")

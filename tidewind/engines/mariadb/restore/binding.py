@@ -6,6 +6,7 @@ and go through the same conversion into the column as those of LOAD DATA, which 
 cannot do, or the server does with a warning, is `NotTaken`, and the caller rolls back and takes LOAD DATA instead.
 """
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from typing import Any, Final
@@ -18,6 +19,8 @@ from tidewind.engines.mariadb.params import bound
 
 BLOCK_BYTES: Final = 256 * 1024
 """Text in one message: larger ones fall out of the processor's cache, smaller ones are answered too often."""
+_UNDER_WAY: Final = 8
+"""Messages sent and not answered. The server takes them in turn; the network's buffers hold what it has not read."""
 _PREPARE, _CLOSE, _EXECUTE_MANY = 0x16, 0x19, 0xFA
 _WITH_TYPES: Final = 128
 _BINARY_STRING: Final = 252
@@ -60,6 +63,7 @@ def insert_rows(
     connection: RawConnection, access: Access, sql: str, columns: int, pieces: Iterator[bytes], *, packet_bytes: int
 ) -> int:
     """Run the INSERT for all rows in the pieces of text; the number of rows. `packet_bytes` is max_allowed_packet.
+    Autocommit must be off: messages under way follow one that the server answers by rolling everything back.
 
     Raises NotTaken, DatabaseError if the connection is lost, and what `pieces` raises, which ends the connection.
     """
@@ -104,12 +108,13 @@ def blocks(pieces: Iterator[bytes], most: int) -> Iterator[memoryview]:
 
 
 class _Statement:
-    """The prepared INSERT. One message is under way while the next is made."""
+    """The prepared INSERT. Some messages are under way while the next is made, so that neither side sleeps until the
+    other has woken up: on a busy machine, or a distant one, that costs more than the rows."""
 
     def __init__(self, connection: RawConnection, sql: str, columns: int, packet_bytes: int) -> None:
         self._connection = connection
         self._columns = columns
-        self._waiting = False
+        self._unanswered = 0
         self._rows = 0
         connection._execute_command(_PREPARE, sql)
         self._id, _, params = struct.unpack_from("<IHH", connection._read_packet().get_all_data(), 1)
@@ -124,8 +129,11 @@ class _Statement:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Leaves the connection in step, unless it is about to be ended."""
         if self._connection.open and (kind is None or issubclass(kind, (NotTaken, pymysql.err.MySQLError))):
-            if self._waiting:
-                self._connection._read_packet()
+            while self._unanswered:
+                with contextlib.suppress(NotTaken, pymysql.err.MySQLError):
+                    self._answer()
+                if not self._connection.open:
+                    return
             self._connection._execute_command(_CLOSE, self._id.to_bytes(4, "little"))
 
     def send(self, block: memoryview) -> None:
@@ -136,19 +144,21 @@ class _Statement:
             raise NotTaken(str(error)) from error
         if len(message) > self.most:
             raise NotTaken(_TOO_LONG)
-        self._answer()
+        if self._unanswered == _UNDER_WAY:
+            self._answer()
         self._connection._execute_command(_EXECUTE_MANY, self._head + message)
-        self._waiting = True
+        self._unanswered += 1
 
     def finish(self) -> int:
         """The number of rows that the server took."""
-        self._answer()
+        while self._unanswered:
+            self._answer()
         return self._rows
 
     def _answer(self) -> None:
-        if self._waiting:
-            self._waiting = False
-            ok: Any = pymysql.connections.OKPacketWrapper(self._connection._read_packet())
-            if ok.warning_count:
-                raise NotTaken(f"the server warned {ok.warning_count} times")
-            self._rows += int(ok.affected_rows)
+        self._unanswered -= 1
+        self._connection._next_seq_id = 1  # each command and its answer are counted by themselves
+        ok: Any = pymysql.connections.OKPacketWrapper(self._connection._read_packet())
+        if ok.warning_count:
+            raise NotTaken(f"the server warned {ok.warning_count} times")
+        self._rows += int(ok.affected_rows)

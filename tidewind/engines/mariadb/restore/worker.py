@@ -192,21 +192,32 @@ class _Worker:
             await asyncio.to_thread(self.close)
 
     async def _chunk(self, rows: Rows) -> int:
-        if not await asyncio.to_thread(self._is_done, rows.item):
-            await asyncio.to_thread(self._settle, rows.settings)
-            await asyncio.to_thread(self._query, "START TRANSACTION")
+        if await asyncio.to_thread(self._begun, rows):
             aside = frozenset() if await self._inserted(rows) else await self._send(rows, frozenset())
             if aside:
                 await asyncio.to_thread(self._query, "ROLLBACK")
                 await self._again(rows, aside)
-            await asyncio.to_thread(self._note, rows.item, rows.rows)
-            await asyncio.to_thread(self._query, "COMMIT")
-            await asyncio.to_thread(self._forget_writer)
+            await asyncio.to_thread(self._committed, rows)
         return rows.row_bytes
 
+    def _begun(self, rows: Rows) -> bool:
+        """False if the rows are there already. With autocommit off rather than in one explicit transaction: what is
+        under way when the server itself rolls back, after a deadlock, must not be committed by itself."""
+        if self._is_done(rows.item):
+            return False
+        self._settle(rows.settings)
+        self._query("SET SESSION autocommit = 0")
+        return True
+
+    def _committed(self, rows: Rows) -> None:
+        self._note(rows.item, rows.rows)
+        self._query("COMMIT")
+        self._query("SET SESSION autocommit = 1")
+        self._forget_writer()
+
     async def _inserted(self, rows: Rows) -> bool:
-        """Whether the rows went in by array binding. If not, the transaction has been begun anew, and LOAD DATA is to
-        say what is wrong with them, if anything is; the table's other objects are not tried."""
+        """Whether the rows went in by array binding. If not, all was rolled back, and LOAD DATA is to say what is wrong
+        with them, if anything is; the table's other objects are not tried."""
         insert, table = rows.insert, (rows.schema, rows.table)
         connection = self._connection()
         if insert is None or table in self._not_bound or not self._packet_bytes:
@@ -222,7 +233,6 @@ class _Worker:
         except NotTaken:
             self._not_bound.add(table)
             await asyncio.to_thread(self._query, "ROLLBACK")
-            await asyncio.to_thread(self._query, "START TRANSACTION")
             return False
         return True
 
