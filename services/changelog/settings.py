@@ -9,7 +9,8 @@ MIB = 1024 * 1024
 class ChangelogSettings(BaseSettings):
     """`capture`: whether logs are read at all; what was captured stays restorable without. `capture_server_id`: the
     first of the numbers under which clusters' logs are read; each cluster has one of the thousand million that follow.
-    `capture_buffer_mib`: what may wait for Kafka per cluster before its log is read no further. `headroom_warning_s`: how soon a purge must be for an alarm."""
+    `capture_buffer_mib`: what may wait for Kafka per cluster before its log is read no further.
+    `headroom_warning_s`: how soon a purge must be for an alarm."""
 
     model_config = SettingsConfigDict(env_prefix="TIDEWIND_", extra="ignore")
 

@@ -75,9 +75,8 @@ def time_refusal(
     if target < now - span:
         return _outside(f"the target is older than {span.days} days", found, target)
     if not lived.reaches:
-        return _outside(
-            "no log of the cluster was captured; the changelog does it with TIDEWIND_CAPTURE=true", found, target
-        )
+        why = "no log of the cluster was captured; the changelog captures with TIDEWIND_CAPTURE=true"
+        return _outside(why, found, target)
     newest = found[-1] if found else None
     if newest is not None and target > newest.end and newest.piece.end is None:
         return problem(
