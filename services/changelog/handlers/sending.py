@@ -45,7 +45,8 @@ class CaptureTools:
 
 
 class Sending:
-    """One session: pieces become blocks, blocks are sealed and sent, acknowledgements move the status on."""
+    """One session: pieces become blocks, blocks are sealed and sent, acknowledgements move the status on.
+    `on_acknowledged` is told what Kafka holds after each block."""
 
     def __init__(
         self,
@@ -58,11 +59,13 @@ class Sending:
         session: str,
         held: Held | None,
         kinds: tuple[StateKind, ...],
+        on_acknowledged: Callable[[Held], None],
     ) -> None:
         self._tools = tools
         self._notices = notices
         self._cluster = cluster
         self._kinds = kinds
+        self._on_acknowledged = on_acknowledged
         self._reading = reading
         self._begins = begins
         self._session = session
@@ -161,6 +164,8 @@ class Sending:
             self._in_flight.popleft()
             self._in_flight_bytes -= len(block.data)
             self._acknowledged.block(block)
+            known = self._acknowledged
+            self._on_acknowledged(Held(history=self._begins.history, position=str(known.position), last=known.last))
             async with self._room:
                 self._room.notify_all()
 
