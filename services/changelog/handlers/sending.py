@@ -71,6 +71,7 @@ class Sending:
         self._session = session
         self._cutter = Cutter(self._cluster, session, begins)
         self._wake = asyncio.Event()
+        self._begun = asyncio.Event()
         self._room = asyncio.Condition()
         self._in_flight: deque[tuple[Block, asyncio.Task[None]]] = deque()
         self._in_flight_bytes = 0
@@ -164,6 +165,7 @@ class Sending:
             self._in_flight.popleft()
             self._in_flight_bytes -= len(block.data)
             self._acknowledged.block(block)
+            self._begun.set()
             known = self._acknowledged
             self._on_acknowledged(Held(history=self._begins.history, position=str(known.position), last=known.last))
             async with self._room:
@@ -197,8 +199,11 @@ class Sending:
             await self._tools.clock.sleep(self._tools.settings.headroom_every_s)
 
     async def _speak(self) -> None:
-        """The status, and whether the archive asks for something again."""
+        """The status, and whether the archive asks for something again. A new history is not said before Kafka holds
+        its first block: a successor goes on with what is said, and nobody would ever tell the archive that it began."""
         began = self._tools.clock.now()
+        if self._begins.cause is not None:
+            await self._begun.wait()
         while True:
             known = self._acknowledged
             since_mark = self._tools.clock.monotonic() - self._newest_at

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from schemas.envelope import Message
+from schemas.status import WindowStatus
 from schemas.topics import STATUS, Topic
 from services.changelog.handlers.capture import Capture
 from services.changelog.handlers.notices import CaptureNotices
@@ -196,3 +197,33 @@ async def test_a_break_stays_until_the_new_history_is_held(bench: Bench) -> None
     engine.readings[2].ends.set_result(DROPPED)
     await bench.until(lambda: len(kafka.begun) >= 2)
     assert (kafka.begun[1].cause, kafka.begun[1].after_history) == ("reset", kafka.begun[0].history)
+
+
+async def test_a_history_is_not_said_before_kafka_holds_its_first_block(bench: Bench) -> None:
+    kafka, engine = bench.kafka, bench.engine
+    kafka.holds = True
+    await bench.until(lambda: len(engine.readings) == 1)
+    for _ in range(30):
+        bench.clock.advance(1)
+        await asyncio.sleep(0.01)
+    assert bench.said() == []
+    engine.readings[0].ends.set_result(DROPPED)
+    await bench.until(lambda: len(engine.readings) == 2)
+    kafka.holds = False
+    engine.readings[1].ends.set_result(DROPPED)
+    await bench.until(lambda: len(kafka.begun) == 1)
+    assert kafka.begun[0].cause == "first"
+    await bench.until(lambda: any(one.data["history"] == kafka.begun[0].history for one in bench.said()))
+
+
+async def test_what_kafka_lost_before_the_archive_saw_it_begins_anew(bench: Bench) -> None:
+    """The archive has no history and says so: capture does not insist on the one the status names."""
+    kafka = bench.kafka
+    await bench.until(lambda: len(kafka.begun) == 1 and bool(bench.said()))
+    body = WindowStatus(
+        cluster_id="shop", at=bench.clock.now() + timedelta(seconds=1), intervals=(), reread="the beginning"
+    )
+    kafka.post(STATUS, bench.composer.status("window", body))
+    await bench.until(lambda: len(kafka.begun) == 2)
+    again = kafka.begun[1]
+    assert (again.cause, again.after_history) == ("first", None)
