@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from services.changelog.rules.assembly import Assembly, Begins, Draft, Hole, Place, SealFirst, Stale, Taken
-from tests.unit.changelog.logs import PREAMBLE, MadeUpLog
+from tests.unit.changelog.logs import PREAMBLE, SECOND, MadeUpLog
 from tidewind.domain.log_stream import Block, Transaction
 
 PLACE = Place(
@@ -235,3 +235,22 @@ def _mark(fields: dict[str, object]):
     from tidewind.domain.log_stream import Mark
 
     return Mark.model_validate(fields)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_mark_of_another_log_makes_nothing_complete(restarted: bool) -> None:
+    """RESET MASTER began the numbers anew: they are held, but they are other transactions."""
+    log = MadeUpLog([10] * 9)
+    archive = Archive()
+    for block in log.session("1", 0, 9, random.Random(1)):
+        archive.feed(block)
+    archive.seal(everything=True)
+    if restarted:
+        archive.restart()
+    complete_us = archive.assembly.complete_us
+    offset = archive.segments[-1].head.end
+    for sequence, position in ((90, "0-1-3"), (91, ""), (92, "0-1-3")):
+        mark = _mark({"position": position, "before_us": sequence * SECOND, "after_us": sequence * SECOND + 5})
+        block = Block(cluster_id="shop", session="1", sequence=sequence, start=offset, data=b"", marks=(mark,))
+        archive.feed(block)
+    assert archive.assembly.complete_us == complete_us
