@@ -118,6 +118,7 @@ class Assembly:
         self._mark: Mark | None = None
         self._marked = self._position
         self._trimming = False
+        self._skipped = GtidList()
         self._hole: Hole | None = None
         self._time_us = place.time_us if place else 0
         self._complete_us = place.complete_us if place else 0
@@ -201,11 +202,16 @@ class Assembly:
         pending = self._final or self._waiting
         if crowded and (not pending or pending[0].end > limit):
             return self._drafted(self.place, (), limit)
-        if self._states and not pending and (old or everything):
-            return self._drafted(self.place, (), self._start)
-        if self.settled and self._complete_us - self.place.complete_us >= IDLE_MARK_US:
-            return self._drafted(self.place, (), self._start)
+        idle = self.settled and self._complete_us - self.place.complete_us >= IDLE_MARK_US
+        if idle or (self._states and not pending and (old or everything)):
+            return self._drafted(self.place, (), self._start + self._waiting_preamble)
         return None
+
+    @property
+    def _waiting_preamble(self) -> int:
+        """Bytes at the front that belong to no transaction: sealed without one, so that an idle session whose only
+        bytes they are holds nothing back."""
+        return min(len(self._data), max(0, len(self._preamble) // 2 - self._start))
 
     def sealed(self, draft: Draft) -> None:
         """The segment is in the store."""
@@ -281,6 +287,7 @@ class Assembly:
         self._start = self._stamped_to = 0
         self._hole = None
         self._trimming = not begun.covers(self._position)
+        self._skipped = begun
         return None
 
     def _drop_incomplete(self) -> None:
@@ -323,6 +330,9 @@ class Assembly:
                 return arrived[index:]
         if arrived:
             self._cut(arrived[-1].end)
+            for one in arrived:
+                self._skipped = self._skipped.advanced(Gtid.parse(one.gtid))
+            self._trimming = not self._skipped.covers(self._position)
         return []
 
     def _cut(self, offset: int) -> None:
