@@ -40,7 +40,10 @@ class Capture:
         self._tools = tools
         self._notices = tools.notices(entry.cluster_id)
         self._broken: LogBroken | None = None
+        """Why a history must begin, until Kafka holds the first block of the one that does."""
         self._from_store = False
+        self._sent: Held | None = None
+        """What Kafka has acknowledged to this capture: the status topic says the same a moment later."""
 
     async def run(self) -> None:
         while True:
@@ -56,7 +59,7 @@ class Capture:
                 self._notices.stopped(why, state="unsuitable")
             except Reread:
                 log.warning("The archive misses something; the log is read again", cluster=self._cluster)
-                self._from_store, pause = True, 0.0
+                self._from_store, self._sent, pause = True, None, 0.0
             except DatabaseError as error:
                 self._notices.stopped(problem(error.kind, error.detail, next_step=error.next_step), state="waiting")
             except Refused as refused:
@@ -95,7 +98,6 @@ class Capture:
                 opened_us=reading.opened_us,
                 preamble=reading.preamble.hex(),
             )
-            self._from_store = False
             sending = Sending(
                 self._tools,
                 self._notices,
@@ -105,9 +107,14 @@ class Capture:
                 session=session,
                 held=None if begins_anew else held,
                 kinds=self._engine.state_kinds,
+                on_acknowledged=self._reached,
             )
             self._notices.started(begins)
             await sending.run()
+
+    def _reached(self, held: Held) -> None:
+        """Kafka holds a block of the session, so that the next one goes on from there."""
+        self._sent, self._broken, self._from_store = held, None, False
 
     async def _held(self) -> Held | None:
         histories = await self._tools.archived.histories(self._cluster)
@@ -122,7 +129,9 @@ class Capture:
                     position=last.head.to_position,
                     last=await self._tools.archived.last_transaction(self._cluster, newest.history),
                 )
-        kafka = None if self._from_store else acknowledged(self._tools.view.get(f"capture/{self._cluster}"))
+        kafka = None
+        if not self._from_store:
+            kafka = self._sent or acknowledged(self._tools.view.get(f"capture/{self._cluster}"))
         return later(stored, kafka, known=frozenset(one.history for one in histories))
 
     async def _claim_session(self) -> str:

@@ -45,7 +45,8 @@ class CaptureTools:
 
 
 class Sending:
-    """One session: pieces become blocks, blocks are sealed and sent, acknowledgements move the status on."""
+    """One session: pieces become blocks, blocks are sealed and sent, acknowledgements move the status on.
+    `on_acknowledged` is told what Kafka holds after each block."""
 
     def __init__(
         self,
@@ -58,16 +59,19 @@ class Sending:
         session: str,
         held: Held | None,
         kinds: tuple[StateKind, ...],
+        on_acknowledged: Callable[[Held], None],
     ) -> None:
         self._tools = tools
         self._notices = notices
         self._cluster = cluster
         self._kinds = kinds
+        self._on_acknowledged = on_acknowledged
         self._reading = reading
         self._begins = begins
         self._session = session
         self._cutter = Cutter(self._cluster, session, begins)
         self._wake = asyncio.Event()
+        self._begun = asyncio.Event()
         self._room = asyncio.Condition()
         self._in_flight: deque[tuple[Block, asyncio.Task[None]]] = deque()
         self._in_flight_bytes = 0
@@ -161,6 +165,9 @@ class Sending:
             self._in_flight.popleft()
             self._in_flight_bytes -= len(block.data)
             self._acknowledged.block(block)
+            self._begun.set()
+            known = self._acknowledged
+            self._on_acknowledged(Held(history=self._begins.history, position=str(known.position), last=known.last))
             async with self._room:
                 self._room.notify_all()
 
@@ -192,8 +199,11 @@ class Sending:
             await self._tools.clock.sleep(self._tools.settings.headroom_every_s)
 
     async def _speak(self) -> None:
-        """The status, and whether the archive asks for something again."""
+        """The status, and whether the archive asks for something again. A new history is not said before Kafka holds
+        its first block: a successor goes on with what is said, and nobody would ever tell the archive that it began."""
         began = self._tools.clock.now()
+        if self._begins.cause is not None:
+            await self._begun.wait()
         while True:
             known = self._acknowledged
             since_mark = self._tools.clock.monotonic() - self._newest_at

@@ -73,8 +73,8 @@ class Windows:
             await self._clock.sleep(self._settings.window_every_s)
 
     async def _publish(self, known: ClusterLog) -> None:
-        place = known.assembly.place
-        if place is None:
+        place, hole = known.assembly.place, known.assembly.hole
+        if place is None and hole is None:
             return
         lived = await self._lived(known)
         reaches = _with_present(lived.reaches, known)
@@ -86,9 +86,8 @@ class Windows:
             now,
             timedelta(days=self._settings.point_in_time_days),
         )
-        complete_us = max(reach.complete_us for reach in reaches)
+        complete_us = max((reach.complete_us for reach in reaches), default=None)
         self._tell_changes(known.cluster, found)
-        hole = known.assembly.hole
         capture = self._view.get(f"capture/{known.cluster}") or {}
         body = WindowStatus(
             cluster_id=known.cluster,
@@ -96,12 +95,12 @@ class Windows:
             intervals=found.intervals,
             gaps=found.gaps,
             timelines=found.timelines,
-            history=place.history,
-            position=place.position,
-            segments=place.number,
-            complete_at=instant(complete_us),
+            history=None if place is None else place.history,
+            position=None if place is None else place.position,
+            segments=0 if place is None else place.number,
+            complete_at=None if complete_us is None else instant(complete_us),
             kafka_lag_s=_seconds(capture.get("lag_s")),
-            store_lag_s=round(max(0.0, (microseconds(now) - complete_us) / 1e6), 3),
+            store_lag_s=None if complete_us is None else round(max(0.0, (microseconds(now) - complete_us) / 1e6), 3),
             reread=None if hole is None else hole.reread or "the beginning",
         )
         self._publisher.post(STATUS, self._composer.status("window", body))
@@ -161,7 +160,8 @@ class Windows:
 def _with_present(reaches: tuple[Reach, ...], known: ClusterLog) -> tuple[Reach, ...]:
     """The newest history's reach as the archive in hand knows it."""
     place = known.assembly.place
-    assert place is not None
+    if place is None:
+        return reaches
     return tuple(
         Reach(
             history=one.history,

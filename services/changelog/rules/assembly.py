@@ -11,6 +11,7 @@ Invariants, checked at each block
 - Sessions are numbered by claims in the store. A later one takes over with its first block, and what an earlier one
   sends after that is stale, also after a restart: the later one reads the same log from a place that Kafka or the store
   held, so nothing is lost with it.
+- Marks go forward only: one that does not cover the mark before it, or the place, is of another log and says nothing.
 - Whatever is missing is a *hole*: nothing is taken any more until a session begins at or before `position`. A gap is
   never decided here: only capture, which sees the log, may begin a new history.
 
@@ -115,7 +116,9 @@ class Assembly:
         self._states: list[State] = []
         self._marks: deque[Mark] = deque()
         self._mark: Mark | None = None
+        self._marked = self._position
         self._trimming = False
+        self._skipped = GtidList()
         self._hole: Hole | None = None
         self._time_us = place.time_us if place else 0
         self._complete_us = place.complete_us if place else 0
@@ -199,11 +202,16 @@ class Assembly:
         pending = self._final or self._waiting
         if crowded and (not pending or pending[0].end > limit):
             return self._drafted(self.place, (), limit)
-        if self._states and not pending and (old or everything):
-            return self._drafted(self.place, (), self._start)
-        if self.settled and self._complete_us - self.place.complete_us >= IDLE_MARK_US:
-            return self._drafted(self.place, (), self._start)
+        idle = self.settled and self._complete_us - self.place.complete_us >= IDLE_MARK_US
+        if idle or (self._states and not pending and (old or everything)):
+            return self._drafted(self.place, (), self._start + self._waiting_preamble)
         return None
+
+    @property
+    def _waiting_preamble(self) -> int:
+        """Bytes at the front that belong to no transaction: sealed without one, so that an idle session whose only
+        bytes they are holds nothing back."""
+        return min(len(self._data), max(0, len(self._preamble) // 2 - self._start))
 
     def sealed(self, draft: Draft) -> None:
         """The segment is in the store."""
@@ -279,6 +287,7 @@ class Assembly:
         self._start = self._stamped_to = 0
         self._hole = None
         self._trimming = not begun.covers(self._position)
+        self._skipped = begun
         return None
 
     def _drop_incomplete(self) -> None:
@@ -304,7 +313,7 @@ class Assembly:
             self._stamped_to = block.end
         self._states += [state for state in block.states if self._is_new(state)]
         for mark in block.marks:
-            if self._newest_mark_us() < mark.before_us:
+            if self._newest_mark_us() < mark.before_us and self._goes_on(mark):
                 self._marks.append(mark)
                 fresh = True
         self._reach_marks()
@@ -321,6 +330,9 @@ class Assembly:
                 return arrived[index:]
         if arrived:
             self._cut(arrived[-1].end)
+            for one in arrived:
+                self._skipped = self._skipped.advanced(Gtid.parse(one.gtid))
+            self._trimming = not self._skipped.covers(self._position)
         return []
 
     def _cut(self, offset: int) -> None:
@@ -329,6 +341,15 @@ class Assembly:
 
     def _is_new(self, state: State) -> bool:
         return all((one.kind, one.time_us) != (state.kind, state.time_us) for one in self._states)
+
+    def _goes_on(self, mark: Mark) -> bool:
+        """Whether it looked at this log's end, which never goes back. One of another log (RESET MASTER, before capture
+        has noticed it) has numbers that are held long since, and would make a log complete that nobody read."""
+        position = GtidList.parse(mark.position)
+        if not position.covers(self._marked):
+            return False
+        self._marked = position
+        return True
 
     def _newest_mark_us(self) -> int:
         newest = self._marks[-1] if self._marks else self._mark

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from services.changelog.rules.assembly import Assembly, Begins, Draft, Hole, Place, SealFirst, Stale, Taken
-from tests.unit.changelog.logs import PREAMBLE, MadeUpLog
+from tests.unit.changelog.logs import PREAMBLE, SECOND, MadeUpLog
 from tidewind.domain.log_stream import Block, Transaction
 
 PLACE = Place(
@@ -235,3 +235,46 @@ def _mark(fields: dict[str, object]):
     from tidewind.domain.log_stream import Mark
 
     return Mark.model_validate(fields)
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_an_idle_session_holds_nothing_back_once_it_is_known(after: int) -> None:
+    """Also one that repeats what is held and then nothing more."""
+    log, rng = MadeUpLog([10] * 2), random.Random(2)
+    archive = Archive()
+    for block in log.session("1", 0, 2, rng):
+        archive.feed(block)
+    archive.seal(everything=True)
+    for block in log.session("2", after, 2, rng):
+        archive.feed(block)
+    assert not archive.assembly.committable
+    later_us = 3600 * SECOND
+    mark = _mark({"position": "0-1-2", "before_us": later_us, "after_us": later_us + 5})
+    offset = len(PREAMBLE) + 10 * (2 - after)
+    archive.feed(Block(cluster_id="shop", session="2", sequence=99, start=offset, data=b"", marks=(mark,)))
+    assert archive.segments[-1].head.session == "2"
+    assert archive.segments[-1].head.end == offset
+    assert archive.assembly.committable
+    archive.restart()
+    for block in log.session("3", 2, 2, rng):
+        archive.feed(block)
+    assert archive.holes == []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_mark_of_another_log_makes_nothing_complete(restarted: bool) -> None:
+    """RESET MASTER began the numbers anew: they are held, but they are other transactions."""
+    log = MadeUpLog([10] * 9)
+    archive = Archive()
+    for block in log.session("1", 0, 9, random.Random(1)):
+        archive.feed(block)
+    archive.seal(everything=True)
+    if restarted:
+        archive.restart()
+    complete_us = archive.assembly.complete_us
+    offset = archive.segments[-1].head.end
+    for sequence, position in ((90, "0-1-3"), (91, ""), (92, "0-1-3")):
+        mark = _mark({"position": position, "before_us": sequence * SECOND, "after_us": sequence * SECOND + 5})
+        block = Block(cluster_id="shop", session="1", sequence=sequence, start=offset, data=b"", marks=(mark,))
+        archive.feed(block)
+    assert archive.assembly.complete_us == complete_us

@@ -19,7 +19,7 @@ from tidewind.engines.mariadb.log.dump import Dump
 from tidewind.engines.mariadb.log.session import Session
 from tidewind.engines.mariadb.log.transactions import Group
 from tidewind.engines.mariadb.log.unlogged import Unlogged
-from tidewind.ports.capture import LogUnsuitable, Piece
+from tidewind.ports.capture import LogBroken, Piece
 from tidewind.ports.engine import DatabaseError
 
 _WATCHED: Final = ("binlog_format", "binlog_row_image", "binlog_checksum")
@@ -66,12 +66,14 @@ class MariaDBLogReading:
         self._remaining = remaining
         self._floor_us = last.time_us if last is not None else 0
         self._at = position
+        self._marked = position
         self._files = log_files.FilesRead()
         self._files.note(session.log_file, position, self._floor_us)
         self._unlogged: Unlogged | None = None
         self._second: Control | None = None
         self._opening = asyncio.Lock()
-        self._unsuitable: LogUnsuitable | None = None
+        self._ended: DatabaseError | None = None
+        """Why the second connection ended the session."""
         self._size_seen: tuple[float, int] | None = None
 
     async def pieces(self) -> AsyncIterator[Piece]:
@@ -87,11 +89,11 @@ class MariaDBLogReading:
             if self._session.failure is not None:
                 for piece in self._release(stamped.flush()):
                     yield piece
-                raise self._unsuitable or self._session.failure
+                raise self._ended or self._session.failure
             try:
                 data, groups = self._session.feed(await self._dump.read())
             except DatabaseError as error:
-                raise self._unsuitable or error from None
+                raise self._ended or error from None
 
     def _timed(self, data: bytes, groups: list[Group], stamped: times.StampedTimes) -> list[Piece]:
         now_us = max(self._clock.at(time.monotonic()), self._floor_us)
@@ -120,20 +122,32 @@ class MariaDBLogReading:
         self._at = GtidList({**self._at.last, **{domain: Gtid.parse(gtid) for domain, gtid in newest.items()}})
 
     async def mark(self) -> Mark:
-        """See the port. Raises LogUnsuitable too, and ends the reading with it, where a setting was changed."""
+        """See the port. Raises LogUnsuitable too where a setting was changed, and LogBroken where the log's end went
+        back: RESET MASTER began another log, whose numbers would pass for ones that are held. Both end the reading."""
         sent = time.monotonic()
         before, position, after, *values = (await self._control.rows(_MARK))[0]
         if self._frozen:
             after = await self._control.value("SELECT SYSDATE(6)")
         received = time.monotonic()
         mark = Mark(position=position or "", before_us=microseconds(before), after_us=microseconds(after))
+        end = GtidList.parse(mark.position)
+        if not end.covers(self._marked):
+            raise self._end(
+                LogBroken(
+                    "reset", f"the log was begun anew: it ends at '{end}' and had reached '{self._marked}' before"
+                )
+            )
+        self._marked = end
         self._clock.observe(mark.before_us, mark.after_us, sent, received)
         refused = settings.refusal(dict(zip(_WATCHED, map(str, values), strict=True)))
         if refused is not None:
-            self._unsuitable = refused
-            self._dump.close()
-            raise refused
+            raise self._end(refused)
         return mark
+
+    def _end(self, reason: DatabaseError) -> DatabaseError:
+        self._ended = reason
+        self._dump.close()
+        return reason
 
     async def state(self, kind: StateKind) -> State | None:
         control = await self._other()
