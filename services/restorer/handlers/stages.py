@@ -29,6 +29,7 @@ from tidewind.domain.records import Timeline
 from tidewind.ports.bus import BusUnavailable
 from tidewind.ports.jobs import Ending, JobContext
 from tidewind.ports.restore import Opened, PointSource, RestoreEnded, Source
+from tidewind.ports.store import UNREADABLE
 
 log = structlog.get_logger()
 
@@ -258,8 +259,13 @@ class Stages:
         await self._tools.store.put_if_absent(keys.timeline(cluster, document.timeline), document.to_bytes())
 
     async def _newest_history(self) -> str | None:
-        """The log that is being captured now: positions of the server lie in it. None where nobody captures."""
-        histories = await self._tools.archived.histories(self._context.job.cluster_id)
+        """The log that is being captured now: positions of the server lie in it. None where nobody captures, and where
+        it cannot be read: no restore fails for that, and what cannot be told is not restored from later."""
+        try:
+            histories = await self._tools.archived.histories(self._context.job.cluster_id)
+        except UNREADABLE as error:
+            log.warning(str(error), action="histories-unreadable", job=self._context.job.job_id)
+            return None
         return histories[-1].history if histories else None
 
     async def _done(self, note: RestoreStep, facts: Mapping[str, Any]) -> None:
