@@ -16,6 +16,7 @@ import structlog
 
 from schemas.replies import Problem
 from schemas.status import RestoreStep
+from services.restorer.handlers import pins
 from services.restorer.handlers.hold import Hold
 from services.restorer.handlers.memory import JobMemory
 from services.restorer.handlers.notices import Notices, State
@@ -93,7 +94,7 @@ class Stages:
 
     async def end(self, now: Next) -> Ending:
         """The terminal event; what only the running restore needed goes."""
-        await self._tools.store.delete([keys.pin(self._context.job.cluster_id, self._context.job.job_id)])
+        await pins.release(self._tools, self._context)
         if now.action is Action.END_OPENED:
             return self._completed()
         step, why = self._failure(now.reason)
