@@ -109,6 +109,16 @@ def test_no_route_runs_over_the_log_of_a_restore() -> None:
     )
 
 
+def test_where_nobody_read_a_clock_at_the_gate_a_timeline_ends_where_users_were_seen_last() -> None:
+    child = restored("C", minute=60, ended_at=None)
+    seen = base("B", minute=40, position="0-1-40")
+    elsewhere = base("D", minute=70, position="0-1-60", timeline=child.timeline)
+    before, _ = pieces(Lived(timelines=(main(), child), reaches=(ONE,), bases=(FIRST, seen, elsewhere)))
+    assert (before.end, before.last_instant) == (at(40), at(40))
+    before, _ = pieces(Lived(timelines=(main(), child), reaches=(ONE,), bases=()))
+    assert before.end == main().started_at
+
+
 def test_a_timeline_that_began_with_a_backup_goes_on_from_it() -> None:
     child = restored("C", minute=60, cut="0-1-10", cut_backup=FIRST.backup_id, cut_history=None)
     lived = Lived(timelines=(main(), child), reaches=(ONE,), bases=(FIRST,))

@@ -132,8 +132,18 @@ def pieces(lived: Lived) -> tuple[Piece, ...]:
     ordered = in_lived_order(lived.timelines)
     for index, timeline in enumerate(ordered):
         following = ordered[index + 1] if index + 1 < len(ordered) else None
-        found += _pieces_of(timeline, following, lived.reaches)
+        found += _pieces_of(timeline, _with_its_gate(timeline, following, lived.bases), lived.reaches)
     return tuple(found)
+
+
+def _with_its_gate(timeline: Timeline, following: Timeline | None, bases: Sequence[Base]) -> Timeline | None:
+    """The following timeline with the instant at which the last user of this one was gone. Where no clock was read
+    then, the last at which users are known to have been in: between it and the opening lies the restore itself, and
+    nobody knows from where on."""
+    if following is None or following.ended_at is not None:
+        return following
+    seen = [base.at for base in bases if base.timeline == timeline.timeline and base.at < following.started_at]
+    return following.model_copy(update={"ended_at": max((timeline.started_at, *seen))})
 
 
 def _pieces_of(timeline: Timeline, following: Timeline | None, reaches: Sequence[Reach]) -> list[Piece]:

@@ -227,7 +227,8 @@ async def _origin(
     cut_history: str,
     point: RestorePoint,
 ) -> Origin:
-    manifest = await read_manifest(tools, await completed_outcome(tools, cluster, base))
+    outcome = await completed_outcome(tools, cluster, base)
+    manifest = await read_manifest(tools, outcome)
     return Origin(
         source=PointSource(
             manifest=manifest,
@@ -246,6 +247,7 @@ async def _origin(
             PinnedLog(history=leg.history, first=first, last=last)
             for leg, (first, last) in zip(legs, segments, strict=True)
         ),
+        suspect=outcome.suspect,
     )
 
 

@@ -16,6 +16,7 @@ import structlog
 
 from schemas.replies import Problem
 from schemas.status import RestoreStep
+from services.restorer.handlers import pins
 from services.restorer.handlers.hold import Hold
 from services.restorer.handlers.memory import JobMemory
 from services.restorer.handlers.notices import Notices, State
@@ -29,6 +30,7 @@ from tidewind.domain.records import Timeline
 from tidewind.ports.bus import BusUnavailable
 from tidewind.ports.jobs import Ending, JobContext
 from tidewind.ports.restore import Opened, PointSource, RestoreEnded, Source
+from tidewind.ports.store import UNREADABLE
 
 log = structlog.get_logger()
 
@@ -92,7 +94,7 @@ class Stages:
 
     async def end(self, now: Next) -> Ending:
         """The terminal event; what only the running restore needed goes."""
-        await self._tools.store.delete([keys.pin(self._context.job.cluster_id, self._context.job.job_id)])
+        await pins.release(self._tools, self._context)
         if now.action is Action.END_OPENED:
             return self._completed()
         step, why = self._failure(now.reason)
@@ -258,8 +260,13 @@ class Stages:
         await self._tools.store.put_if_absent(keys.timeline(cluster, document.timeline), document.to_bytes())
 
     async def _newest_history(self) -> str | None:
-        """The log that is being captured now: positions of the server lie in it. None where nobody captures."""
-        histories = await self._tools.archived.histories(self._context.job.cluster_id)
+        """The log that is being captured now: positions of the server lie in it. None where nobody captures, and where
+        it cannot be read: no restore fails for that, and what cannot be told is not restored from later."""
+        try:
+            histories = await self._tools.archived.histories(self._context.job.cluster_id)
+        except UNREADABLE as error:
+            log.warning(str(error), action="histories-unreadable", job=self._context.job.job_id)
+            return None
         return histories[-1].history if histories else None
 
     async def _done(self, note: RestoreStep, facts: Mapping[str, Any]) -> None:

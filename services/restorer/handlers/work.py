@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from services.restorer.handlers import planning
+from services.restorer.handlers import pins, planning
 from services.restorer.handlers.hold import Hold
 from services.restorer.handlers.memory import JobMemory
 from services.restorer.handlers.notices import Mode, Notices
@@ -14,9 +14,9 @@ from services.restorer.handlers.restoration import Restoration, problem_of
 from services.restorer.handlers.sources import Origin
 from services.restorer.handlers.stages import Stages
 from services.restorer.handlers.tools import RestoreTools
-from tidewind.domain import ids, keys
+from tidewind.domain import ids
 from tidewind.domain.problems import Refused, problem, refused
-from tidewind.domain.records import Pin, RegistryEntry
+from tidewind.domain.records import RegistryEntry
 from tidewind.ports.jobs import Ending, JobContext, LeaseLost, OperationKind
 from tidewind.ports.store import StoreUnavailable
 
@@ -137,28 +137,19 @@ async def _take(context: JobContext, operation: OperationKind, *, begun: bool) -
 async def _pinned(tools: RestoreTools, context: JobContext, backup_id: str | None, find_origin: FindOrigin) -> Origin:
     """The source, pinned. The pin is put before the source is looked at for tombstones: a delete puts its tombstone
     before it looks for pins, so one of the two sees the other."""
-    job = context.job
     if backup_id is not None:
-        pin = Pin(job_id=job.job_id, backups=(backup_id,), pinned_at=tools.clock.now())
-        await tools.store.put_if_absent(keys.pin(job.cluster_id, job.job_id), pin.to_bytes())
+        await pins.pin(tools, context, backup_id)
     try:
         origin = await find_origin(None)
         if backup_id is None and origin.backup_id is not None:
-            await _pin(tools, context, origin)
+            await pins.pin(tools, context, origin.backup_id, origin.log)
             again = await find_origin(None)
             if (again.backup_id, again.log) != (origin.backup_id, origin.log):
                 raise refused("plan-changed", "The backup or log the point is reached by changed while it was pinned")
     except Refused:
-        await tools.store.delete([keys.pin(job.cluster_id, job.job_id)])
+        await pins.release(tools, context)
         raise
     return origin
-
-
-async def _pin(tools: RestoreTools, context: JobContext, origin: Origin) -> None:
-    assert origin.backup_id is not None
-    job = context.job
-    pin = Pin(job_id=job.job_id, backups=(origin.backup_id,), log=origin.log, pinned_at=tools.clock.now())
-    await tools.store.put_if_absent(keys.pin(job.cluster_id, job.job_id), pin.to_bytes())
 
 
 async def _planned(
@@ -167,7 +158,7 @@ async def _planned(
     """The plan as it is now that nobody else works on the cluster; kept, so that successors carry out the same."""
     plan = await planning.make_plan(tools, entry, origin)
     if plan.blockers:
-        await tools.store.delete([keys.pin(context.job.cluster_id, context.job.job_id)])
+        await pins.release(tools, context)
         raise refused("restore-blocked", "; ".join(plan.blockers), facts={"plan": plan.to_json()})
     return await memory.keep("plan", plan.to_json())
 

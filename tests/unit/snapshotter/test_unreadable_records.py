@@ -21,6 +21,7 @@ from services.snapshotter.handlers.run import RunBackup
 from services.snapshotter.handlers.statuses import StatusKeeper
 from tests.fakes import RecordingPublisher, SharedView
 from tests.unit.snapshotter.bench import CLUSTER, Bench, sweeper
+from tests.unit.test_lived import reach
 from tidewind.domain import keys
 from tidewind.domain.records import BackupOutcome, Pin, RegistryEntry, parse
 from tidewind.ports.jobs import Accept, Incoming, Reject
@@ -123,6 +124,17 @@ async def test_an_unreadable_backup_costs_no_later_one(bench: Bench, harm: str) 
     contents = await bench.tools.catalogue.contents(CLUSTER)
     assert [entry.backup_id for entry in contents.backups] == [new]
     assert [one.backup_id for one in contents.unreadable] == [old]
+
+
+@each_harm
+async def test_an_unreadable_captured_log_costs_no_backup(bench: Bench, harm: str) -> None:
+    key = keys.history_claim(CLUSTER, 1)
+    await bench.store.put_if_absent(key, reach(1, begins=1, position="", complete=1).history.to_bytes())
+    before = await take(bench, "before")
+    await HARMS[harm](bench, key)
+    after = await take(bench, "after")
+    stamped = [(await bench.tools.catalogue.backup(CLUSTER, one)).outcome.history for one in (before, after)]  # type: ignore[union-attr]
+    assert stamped == ["hst_1", None]
 
 
 @each_harm

@@ -10,7 +10,7 @@ from tidewind.engines.mariadb.log.events import HEADER_BYTES
 from tidewind.engines.mariadb.replay.counting import RowCounter
 from tidewind.engines.mariadb.replay.lanes import Lanes
 from tidewind.engines.mariadb.replay.tables import Catalogue, TableFacts
-from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES
+from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES, is_ours
 
 Where = Literal["lane", "accounts", "nowhere"]
 _SERVER = "mysql"
@@ -83,6 +83,10 @@ def names_of(body: bytes) -> tuple[str, str]:
 
 
 def _where(schema: str, table: str) -> Where:
+    # Where replicas follow, the log holds what restores wrote of themselves. Of a restore it would be another's fence
+    # and progress, over those that the running one stands on.
+    if is_ours(schema):
+        return "nowhere"
     if schema.lower() != _SERVER:
         return "lane"
     return "accounts" if table.lower() in SWAPPED_TABLES else "nowhere"

@@ -16,7 +16,7 @@ from tidewind.engines.mariadb.replay.accounts_kept_shut import unmark
 from tidewind.engines.mariadb.replay.worker import Advance, Advanced, ReplayPool, Start, main
 from tidewind.engines.mariadb.restore import reading
 from tidewind.engines.mariadb.restore.accounts import LIVE, AccountSets
-from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS, Link
+from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS, Link, logging_settings
 from tidewind.engines.mariadb.restore.names import ACCOUNT_TABLES, SWAPPED_TABLES
 from tidewind.engines.mariadb.restore.objects import create_objects
 from tidewind.engines.mariadb.restore.pool import Pool
@@ -108,7 +108,7 @@ def _start(link: Link, scope: RestoreScope, source: PointSource, spared: Sequenc
         segments=source.segments,
         own_positions=own_positions(source),
         spared=tuple(spared),
-        settings={**SESSION_SETTINGS, "sql_log_bin": "1" if link.logged else "0"},
+        settings={**SESSION_SETTINGS, **logging_settings(logged=link.logged)},
         lanes=lanes,
     )
 

@@ -3,7 +3,8 @@
 In this order, because each step would leak without the one before: a belt keeps logins out that the accounts would let
 in; the accounts are locked, in the way that `doors` are closed here; everybody is ended, by id; events are noted and
 dropped, since those of a locked definer keep firing; everybody is ended again; prepared transactions, which hold their
-locks without a connection, are rolled back. Then the log's head is read: from here on only the restore writes.
+locks without a connection, are rolled back. Then the log's head and the server's clock are read: from here on only the
+restore writes.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -65,6 +66,7 @@ async def close(
     return Gated(
         connections_ended=ended,
         position=await position.head(link),
+        clock=await position.clock(link),
         open_by_hand=open_by_hand(scope, await doors.by_hand(), str(kept["init_connect"])),
     )
 

@@ -1,11 +1,12 @@
 """The two ways out: opening on what was restored, and giving back what was there.
 
 Both open the doors on a set of accounts; what follows (the belt, what replicas are told, events) can fail and be
-repeated without making that untrue. What must not be lost across a crash in between is kept before: the log's head
-before the first account is unlocked, and where each loaded table goes before the first one is moved out.
+repeated without making that untrue. What must not be lost across a crash in between is kept before: the log's head and
+the clock before the first account is unlocked, and where each loaded table goes before the first one is moved out.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 
 from tidewind.domain.manifest import DatabaseObject, Schema
@@ -39,10 +40,13 @@ async def open_up(link: Link, scope: RestoreScope, doors: Doors, memory: Memory)
     if kept is None:
         if not link.logged:
             await stop_forgotten_replicas(link, scope.restore_id)
-        kept = await memory.keep(KEPT_OPENING, {"position": await position.head(link)})
+        # Before the first account is unlocked: what users write has a later time than this.
+        facts = {"position": await position.head(link), "clock": (await position.clock(link)).isoformat()}
+        kept = await memory.keep(KEPT_OPENING, facts)
     async with link.unlogged():
         await doors.open("target")
-    return Opened(position=kept["position"])
+    clock = kept.get("clock")  # not there if a predecessor of an earlier release kept it
+    return Opened(position=kept["position"], clock=datetime.fromisoformat(clock) if clock else None)
 
 
 async def give_back(
