@@ -1,8 +1,9 @@
 """Which segments of a captured log may go. Pure.
 
 A segment is kept as long as a backup that is kept, hidden ones too, may need it: a route leads from a backup's position
-forwards, so what lies at or before the earliest position of the backups kept in a history is needed by nobody. Of a
-backup that knew prepared XA transactions the route begins before the oldest of their PREPAREs.
+forwards, so what ends before the earliest position of the backups kept in a history is needed by nobody. A segment
+that ends at such a position stays: the position counts the transactions that end in a segment, and the one behind it
+may begin there. Of a backup that knew prepared XA transactions the route begins before the oldest of their PREPAREs.
 
 Invariants: nothing younger than the window goes, whatever backups there are; the history being written keeps its last
 segment, which is where the archive and capture find their place.
@@ -34,4 +35,5 @@ def removable(head: SegmentHead, needed: Needed, now: datetime, window: timedelt
     if needed.last_kept is not None and head.number >= needed.last_kept:
         return False
     end = GtidList.parse(head.to_position)
-    return all(GtidList.parse(position).covers(end) for position in needed.positions)
+    begin = [GtidList.parse(position) for position in needed.positions]
+    return all(position.covers(end) and not end.covers(position) for position in begin)
