@@ -1,8 +1,9 @@
 """`tidewind.segments.delete.v1`: removes segments that retention lets go.
 
 Invariant: whole objects go, from the oldest on, so that what is left runs on without a hole; none that a running
-restore reads, by its pin; and never the last one of the history that is being written. A removal that was interrupted
-anywhere is done again whole.
+restore reads, by its pin; and never the last one of the history that is being written. What goes is announced before
+the first object is deleted: deletions come through in any order, and one that was interrupted must not look like a hole
+to those who read the rest. A removal that was interrupted anywhere is done again whole.
 """
 
 from schemas.commands import SegmentsDelete
@@ -55,14 +56,9 @@ class DeleteSegments:
                 break
             going.append(found)
         await context.check_lease()
-        freed = 0
-        for at in range(0, len(going), _BATCH):
-            batch = going[at : at + _BATCH]
-            for one in batch:
-                info = await self._store.info(one.key)
-                freed += info.size if info else 0
-            await self._store.delete([one.key for one in batch])
-        await self._remove_singles_of(cluster, history, going)
+        if going:
+            await self._store.put_if_absent(keys.trimmed(cluster, history, going[-1].last), b"")
+        removed, freed = await self._delete_trimmed(cluster, history)
         return Ending(
             event="tidewind.segments.deleted.v1",
             body=LogRemoved(
@@ -70,19 +66,24 @@ class DeleteSegments:
                 job_id=context.job.job_id,
                 actor=context.job.actor,
                 history=history,
-                segments=sum(one.last - one.first + 1 for one in going),
+                segments=removed,
                 freed_bytes=freed,
             ),
         )
 
-    async def _remove_singles_of(self, cluster: str, history: str, gone: list[LogObject]) -> None:
-        """Singles that a roll-up had replaced and a pin had held: with the roll-up gone they would show up again."""
-        if gone:
-            _, singles = await self._archived.listing(cluster, history)
-            last = gone[-1].last
-            await self._store.delete(
-                [keys.segment(cluster, history, one.first) for one in singles if one.first <= last]
-            )
+    async def _delete_trimmed(self, cluster: str, history: str) -> tuple[int, int]:
+        """Deletes all that was announced, by an interrupted removal too, and singles that a pin had held beside their
+        roll-up. (segments, bytes) that went."""
+        trimmed = await self._archived.trimmed(cluster, history)
+        freed = 0
+        for at in range(0, len(trimmed.objects), _BATCH):
+            batch = trimmed.objects[at : at + _BATCH]
+            for one in batch:
+                info = await self._store.info(one.key)
+                freed += info.size if info else 0
+            await self._store.delete([one.key for one in batch])
+        await self._store.delete(trimmed.superseded)
+        return len({number for one in trimmed.objects for number in range(one.first, one.last + 1)}), freed
 
     def failed(self, context: JobContext, problem: Problem) -> Ending:
         return Ending(
