@@ -2,12 +2,14 @@
 
 Opening a restore begins a new timeline, and a gap a new history, and neither orders anybody to back it up; that it has
 no base is what makes one due. A slot that is due or running serves as the base, so that no cluster is read twice in a
-row. A base that failed is tried again under a new id after a pause, until any backup of them completes.
+row. A base that failed is tried again under a new id after a pause, until any backup of them completes. One that
+completed and yet stands in another log, or in none (nothing is captured any more), is tried again a day later.
 """
 
 from datetime import datetime
 
 from services.scheduler.handlers.memory import Memory
+from services.scheduler.handlers.slots import COMPLETED
 from services.scheduler.handlers.speaker import Speaker
 from services.scheduler.handlers.survey import Survey
 from services.scheduler.rules.emission import base_pause_s, base_work
@@ -17,6 +19,7 @@ from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.ledger import Ledger
 
 _MOST_ATTEMPTS = 1000
+_PAUSE_AFTER_COMPLETED_S = 86_400.0
 
 
 class BaseKeeper:
@@ -54,6 +57,7 @@ class BaseKeeper:
             if standing is None:
                 await self._speaker.order(work, memory, now)
                 return
+            pause = base_pause_s(attempt)
             if standing.rejected is not None:
                 ended = standing.accepted_at
             else:
@@ -61,5 +65,7 @@ class BaseKeeper:
                 if terminal is None:
                     return
                 ended = terminal.at
-            if (now - ended).total_seconds() < base_pause_s(attempt):
+                if terminal.event == COMPLETED:
+                    pause = _PAUSE_AFTER_COMPLETED_S
+            if (now - ended).total_seconds() < pause:
                 return
