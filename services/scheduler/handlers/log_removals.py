@@ -34,8 +34,8 @@ class LogRemovals:
     async def keep(
         self, captured: Sequence[History], kept: Sequence[CatalogueEntry], memory: Memory, now: datetime
     ) -> None:
-        """One round for the histories of one cluster, oldest first. `kept` are the backups that stay. Raises
-        StoreError, BusUnavailable."""
+        """One round for the histories of one cluster, oldest first. `kept` are the backups that stay, or are not gone
+        yet. Raises StoreError, BusUnavailable."""
         for history in captured:
             through = await self._removable_through(history, kept, now, newest=history is captured[-1])
             if through is not None:

@@ -1,9 +1,11 @@
 """Orders the removal of what retention lets go: backups by the snapshotter, segments of the log by the archive.
 
-Invariant: each order follows from a catalogue read for it, never from a remembered one, and from a trusted clock. A
-backup that cannot be read has no age: it stays until a command removes it. Trouble with a cluster's log costs the
-removal of its log, and where the log's beginnings cannot be read, of its backups: which of them are bases is unknown.
-Nothing else of the cluster waits for it.
+Invariants: each order follows from a catalogue read for it, never from a remembered one, and from a trusted clock. A
+backup that cannot be read has no age: it stays until a command removes it. It has no position either: while there is
+one no log goes. A backup being deleted may still be kept, so what it needs of the log stays until it is gone.
+
+Trouble with a cluster's log costs the removal of its log, and where the log's beginnings cannot be read, of its
+backups: which of them are bases is unknown. Nothing else of the cluster waits for it.
 """
 
 from collections.abc import Sequence
@@ -71,8 +73,9 @@ class RemovalKeeper:
             if not verdict.keep:
                 work = removal_work(cluster, verdict.backup_id, now, retired=entry.state == "retired")
                 await self._speaker.order(work, memory, now)
-        if captured and clock_doubt is None:
+        if captured and clock_doubt is None and not contents.unreadable:
             kept = {verdict.backup_id for verdict in verdicts if verdict.keep}
+            kept |= {one.backup_id for one in entries if one.tombstone is not None}
             try:
                 await self._log.keep(captured, [one for one in entries if one.backup_id in kept], memory, now)
             except StoreUnavailable:

@@ -141,6 +141,22 @@ async def test_the_log_before_the_oldest_kept_backup_goes(removals: Removals) ->
     assert (removals.backups_going, removals.log_going) == ([OLD], [2])
 
 
+async def test_a_backup_being_deleted_keeps_its_log(removals: Removals) -> None:
+    await removals.mark(OLD)
+    assert await removals.round() == 2
+    assert (removals.backups_going, removals.log_going) == ([], [1])
+
+
+@pytest.mark.parametrize("what", ["outcome", "mark"])
+async def test_while_a_backup_cannot_be_read_no_log_goes(removals: Removals, what: str) -> None:
+    """Where it stands is not known, and with the damage mended, or its key found again, it needs the log."""
+    bad = {"outcome": keys.outcome("shop", OLD), "mark": keys.tombstone("shop", OLD)}[what]
+    await removals.store.delete([bad])
+    await removals.store.put(bad, b'{"format": 2}')
+    assert await removals.round() == 2
+    assert removals.log_going == []
+
+
 async def test_a_damaged_log_costs_the_removal_of_the_log_alone(removals: Removals) -> None:
     removals.archived.trouble = LogDamaged("list", "histories/", "segment 2 is missing", "")
     assert await removals.round() == 2
