@@ -94,6 +94,7 @@ def point_in_time(promise: Promise, timelines: Sequence[Timeline], captured: Seq
         max_replay=promise.max_replay,
         timeline_ends={earlier.timeline: later.ended_at or later.started_at for earlier, later in pairwise(timelines)},
         history_ends={earlier.history: later.started_at for earlier, later in pairwise(captured)},
+        timelines=timelines,
     )
 
 
