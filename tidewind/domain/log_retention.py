@@ -9,10 +9,11 @@ Invariants: nothing younger than the window goes, whatever backups there are; th
 segment, which is where the archive and capture find their place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.gtids import GtidList
 from tidewind.domain.lived import microseconds
 from tidewind.domain.segments import SegmentHead
@@ -25,6 +26,15 @@ class Needed:
 
     positions: Sequence[str]
     last_kept: int | None
+
+
+def routes_begin(kept: Iterable[CatalogueEntry], history: str) -> list[str]:
+    """Where in a history the routes of backups begin."""
+    return [
+        entry.outcome.open_xa_position or entry.outcome.position
+        for entry in kept
+        if entry.outcome.history == history and entry.outcome.position is not None
+    ]
 
 
 def removable(head: SegmentHead, needed: Needed, now: datetime, window: timedelta) -> bool:

@@ -1,17 +1,21 @@
 """Segments that retention lets go: whole, from the oldest on, and no interruption harms what stays."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from schemas.events import LogRemoved
 from services.changelog.handlers.removal import DeleteSegments
+from tests.fakes import ManualClock
 from tests.unit.changelog.logs import MadeUpLog
 from tests.unit.changelog.test_archive import HISTORY, Bench, first_session, rolled
 from tests.unit.snapshotter.bench import JobInHand
 from tidewind.domain import keys
-from tidewind.domain.records import Accepted
+from tidewind.domain.gtids import covers
+from tidewind.domain.problems import Refused
+from tidewind.domain.records import Accepted, BackupOutcome
 from tidewind.ports.store import StoreUnavailable
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.ledger import Ledger
@@ -32,7 +36,9 @@ async def singles(bench: Bench) -> None:
     await bench.archive.flush()
 
 
-async def remove(bench: Bench, through: int) -> LogRemoved:
+async def remove(
+    bench: Bench, through: int, *, window_days: float = 90, clock: ManualClock | None = None
+) -> LogRemoved:
     ledger = Ledger(bench.store)
     job = Accepted(
         job_id="3f0e8a52-7c1b-5a3e-9d55-0f6f3c1f8e21",
@@ -45,7 +51,14 @@ async def remove(bench: Bench, through: int) -> LogRemoved:
         source="/t",
         accepted_at=bench.clock.now(),
     )
-    kind = DeleteSegments(bench.store, LogArchive(bench.store), Catalogue(bench.store), ledger)
+    kind = DeleteSegments(
+        bench.store,
+        LogArchive(bench.store),
+        Catalogue(bench.store),
+        ledger,
+        clock=clock or ManualClock(datetime.now(UTC)),
+        window=timedelta(days=window_days),
+    )
     ending = await kind.work(JobInHand(job=job, epoch=1, ledger=ledger, clock=bench.clock))
     assert isinstance(ending.body, LogRemoved)
     return ending.body
@@ -108,3 +121,52 @@ async def test_singles_beside_their_roll_up_go_with_it(bench: Bench) -> None:
     assert removed.segments == objects[0].last
     assert await numbers(bench) == list(range(objects[0].last + 1, objects[-1].last + 1))
     assert keys.segment("shop", HISTORY, 1).rpartition("/")[2] not in await left(bench)
+
+
+async def backup(bench: Bench, position: str) -> None:
+    at = datetime.now(UTC)
+    outcome = BackupOutcome(
+        cluster_id="shop",
+        backup_id="bkp_0000000001",
+        job_id="00000000-0000-5000-8000-000000000001",
+        result="completed",
+        attempt=1,
+        cause="slot",
+        started_at=at,
+        ended_at=at,
+        position=position,
+        history=HISTORY,
+        engine="mariadb",
+        engine_version="10.11.19",
+    )
+    await bench.store.put(keys.outcome("shop", outcome.backup_id), outcome.to_bytes())
+
+
+async def test_what_a_backup_needs_that_came_since_the_order_stays(bench: Bench) -> None:
+    await singles(bench)
+    whole = await numbers(bench)
+    await backup(bench, "0-1-4")
+    removed = (await remove(bench, 10_000)).segments
+    assert 0 < removed < len(whole) - 1
+    first = await LogArchive(bench.store).first_where("shop", HISTORY, lambda head: True)
+    assert first is not None
+    assert first.number == removed + 1
+    assert covers("0-1-4", first.head.from_position)
+
+
+async def test_what_is_younger_than_the_window_and_the_last_segment_stay(bench: Bench) -> None:
+    await singles(bench)
+    whole = await numbers(bench)
+    assert (await remove(bench, 10_000, window_days=40_000)).segments == 0
+    assert (await remove(bench, 10_000)).segments == len(whole) - 1
+
+
+async def test_nothing_goes_while_a_backup_cannot_be_read_or_clocks_differ(bench: Bench) -> None:
+    await singles(bench)
+    whole = await numbers(bench)
+    with pytest.raises(Refused, match="clock"):
+        await remove(bench, 5, clock=ManualClock(datetime.now(UTC) + timedelta(minutes=6)))
+    await bench.store.put(keys.outcome("shop", "bkp_0000000001"), b'{"format": 2}')
+    with pytest.raises(Refused, match="format"):
+        await remove(bench, 5)
+    assert await numbers(bench) == whole
