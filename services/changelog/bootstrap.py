@@ -1,5 +1,6 @@
 """Names the changelog's adapters and starts it."""
 
+from datetime import timedelta
 from functools import partial
 
 from schemas.commands import COMMANDS
@@ -45,7 +46,15 @@ def _assemble(platform: Platform) -> None:
     )
     composer = service.composer
     archived = LogArchive(platform.store)
-    service.offer((DeleteSegments(platform.store, archived, service.catalogue, service.ledger),))
+    removal = DeleteSegments(
+        platform.store,
+        archived,
+        service.catalogue,
+        service.ledger,
+        clock=platform.clock,
+        window=timedelta(days=settings.point_in_time_days),
+    )
+    service.offer((removal,))
 
     def commit_soon() -> None:
         consumer.commit_soon()

@@ -21,6 +21,7 @@ HISTORIES = 100_000
 SHARES = 4
 TICK = timedelta(microseconds=1)
 TIMELINES = ("main", "tl_A", "tl_B")
+HISTORY = "hst_A"
 SPAN_HOURS = 3120
 INSTANTS = [NOW - timedelta(hours=ago) for ago in range(-20, SPAN_HOURS - 20)]
 
@@ -37,6 +38,7 @@ def history(chance: random.Random) -> list[Backup]:
                 backup_id=f"b{number}",
                 at=INSTANTS[int(pick() * SPAN_HOURS)],
                 timeline=TIMELINES[int(pick() * 3)] if complete else None,
+                history=HISTORY,
                 complete=complete,
                 good=complete and pick() > 0.15,
                 listed=pick() > 0.15,
@@ -168,7 +170,8 @@ def test_the_window_stays_whole_through_years_of_removals() -> None:
         for day in range(250):
             now = NOW + timedelta(days=day)
             if chance.random() > 0.1:
-                made = Backup(backup_id=f"b{day}", at=now - timedelta(hours=chance.random() * 3), timeline="main")
+                at = now - timedelta(hours=chance.random() * 3)
+                made = Backup(backup_id=f"b{day}", at=at, timeline="main", history=HISTORY)
                 every.append(made)
                 left.append(made)
             verdicts = plan_retention(left, rules, now)

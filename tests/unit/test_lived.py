@@ -184,6 +184,23 @@ def test_a_timeline_nobody_captured_has_no_piece() -> None:
     assert pieces(lived) == ()
 
 
+def test_what_was_captured_since_belongs_to_a_timeline_opened_before_capture_began() -> None:
+    one = restored("C", minute=60, history=None, start=None, end_history=None, parent_end=None, ended_at=None)
+    two = restored("D", minute=80, history=None, start=None, end_history=None, parent_end=None, ended_at=None)
+    later = restored("E", minute=150, parent=two.timeline)
+    first = reach(1, begins=90, position="0-1-90", complete=200)
+    own = base("B", minute=100, position="0-1-20", timeline=two.timeline)
+    lived = Lived(timelines=(main(), one, two, later), reaches=(first,), bases=(FIRST, own))
+    before, after = pieces(lived)
+    assert (before.timeline, before.start, before.begins_timeline) == (two.timeline, at(90), False)
+    assert (before.floor, before.upto) == ("", "0-1-50")
+    assert reachable_from(before, lived) == at(100)
+    assert (after.timeline, after.begins_timeline) == (later.timeline, True)
+    assert route(lived, after, "0-1-60") == way(
+        own, (Leg(history="hst_1", after="0-1-20", upto="0-1-30"), Leg(history="hst_1", after="0-1-51", upto="0-1-60"))
+    )
+
+
 def test_a_history_that_began_in_the_middle_of_a_timeline_belongs_to_it() -> None:
     two = reach(2, begins=70, position="0-1-20", complete=200, begun_at="")
     child = restored("C", minute=60)

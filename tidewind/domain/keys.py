@@ -119,3 +119,9 @@ def roll_ups(cluster: str, history_id: str) -> str:
 
 def roll_up(cluster: str, history_id: str, first: int, last: int) -> str:
     return f"{roll_ups(cluster, history_id)}{first:016d}-{last:016d}.seg"
+
+
+def trimmed(cluster: str, history_id: str, through: int) -> str:
+    """An empty object, put before the segments up to and with `through` are removed; of several the highest counts. Its
+    name comes after those of all segments: a listing that saw one of these go sees why."""
+    return f"{history(cluster, history_id)}trimmed-{through:016d}"

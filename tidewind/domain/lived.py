@@ -149,9 +149,9 @@ def _with_its_gate(timeline: Timeline, following: Timeline | None, bases: Sequen
 def _pieces_of(timeline: Timeline, following: Timeline | None, reaches: Sequence[Reach]) -> list[Piece]:
     known = {reach.history.history: reach.history.number for reach in reaches}
     root = timeline.restore_id is None
-    if not root and timeline.history not in known:
+    first = 0 if root else _first_number(timeline, reaches)
+    if first is None:
         return []
-    first = 0 if root else known[str(timeline.history)]
     last: int | None = None
     if following is not None:
         if following.end_history not in known:
@@ -162,7 +162,7 @@ def _pieces_of(timeline: Timeline, following: Timeline | None, reaches: Sequence
         number = reach.history.number
         if number < first or (last is not None and number > last):
             continue
-        begins = not root and number == first
+        begins = timeline.restore_id is not None and reach.history.history == timeline.history
         ends = number == last
         start = timeline.started_at if begins else instant(reach.history.begin_us)
         found.append(
@@ -177,6 +177,20 @@ def _pieces_of(timeline: Timeline, following: Timeline | None, reaches: Sequence
             )
         )
     return found
+
+
+def _first_number(timeline: Timeline, reaches: Sequence[Reach]) -> int | None:
+    """The history in which the log of a restored timeline begins. None was captured when a restore without one opened
+    it: only histories begun since are known to hold nothing of the restore, and none of them begins the timeline."""
+    return min(
+        (
+            reach.history.number
+            for reach in reaches
+            if reach.history.history == timeline.history
+            or (timeline.history is None and instant(reach.history.begin_us) >= timeline.started_at)
+        ),
+        default=None,
+    )
 
 
 def usable(base: Base, piece: Piece) -> bool:

@@ -14,6 +14,10 @@ Bases, on each timeline and in each captured log by itself: the newest backup at
 anchor; after it an expired backup goes only if its kept predecessor and its successor lie at most `max_replay` apart.
 The tempting shorter rule, keep the anchor alone, never advances: by the time the window's start has moved on, every
 later base is gone. With this rule the kept ones stay at most `max_replay` apart, so that the next anchor is there.
+
+Before a restored timeline's own first base its instants are reached through what the restore had restored. The base of
+that is kept for as long as such instants are in the window. Backups that stand in no captured log are bases of nothing
+else.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +26,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tidewind.domain.catalogue import CatalogueEntry
+from tidewind.domain.records import Timeline
+from tidewind.domain.timelines import by_id
 
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
 MAX_CLOCK_JUMP = timedelta(days=1)
@@ -46,12 +52,13 @@ class Backup:
 @dataclass(frozen=True, kw_only=True)
 class PointInTime:
     """`window`: how far back any instant must be reachable. `timeline_ends` and `history_ends`: when each timeline that
-    was left, and each log that was broken off, ended."""
+    was left, and each log that was broken off, ended. `timelines`: all there are."""
 
     window: timedelta
     max_replay: timedelta
     timeline_ends: Mapping[str, datetime]
     history_ends: Mapping[str, datetime] = field(default_factory=dict)
+    timelines: Sequence[Timeline] = ()
 
     def end_of(self, timeline: str, history: str | None) -> datetime | None:
         """When the stretch of log that is both ended; None if it goes on."""
@@ -186,11 +193,11 @@ def _needed_bases(
     start = now - window.window
     chains: dict[tuple[str, str | None], list[Backup]] = {}
     for backup in sorted(backups, key=_age_order):
-        if backup.good and backup.complete and backup.timeline is not None:
+        if backup.good and backup.complete and backup.timeline is not None and backup.history is not None:
             chains.setdefault((backup.timeline, backup.history), []).append(backup)
     needed: set[str] = set()
-    for (timeline, history), chain in chains.items():
-        end = window.end_of(timeline, history)
+    for (lived, history), chain in chains.items():
+        end = window.end_of(lived, history)
         if end is not None and end < start:
             continue
         firmly = {
@@ -199,7 +206,33 @@ def _needed_bases(
             if backup.backup_id == newest or (backup.listed and now < backup.at + settings.retention)
         }
         needed |= _spaced(chain, firmly, start, window.max_replay, end)
+    for timeline in window.timelines:
+        if timeline.history is None:
+            continue
+        end = window.end_of(timeline.timeline, timeline.history)
+        own = chains.get((timeline.timeline, timeline.history))
+        if (end is None or end >= start) and (own is None or own[0].at > start):
+            origin = _origin(timeline, window.timelines, chains)
+            needed |= set() if origin is None else {origin}
     return frozenset(needed)
+
+
+def _origin(
+    timeline: Timeline, timelines: Sequence[Timeline], chains: Mapping[tuple[str, str | None], Sequence[Backup]]
+) -> str | None:
+    """The backup from which the state is reached that the restore opened with; None if nothing leads there."""
+    if timeline.cut_history is None:
+        return timeline.cut_backup
+    if timeline.parent is None or timeline.cut_at is None:
+        return None
+    chain = chains.get((timeline.parent, timeline.cut_history), ())
+    before = [backup.backup_id for backup in chain if backup.at <= timeline.cut_at]
+    if before:
+        return before[-1]
+    parent = by_id(timelines, timeline.parent)
+    if parent is None or parent is timeline or parent.history != timeline.cut_history:
+        return None
+    return _origin(parent, timelines, chains)
 
 
 def _spaced(

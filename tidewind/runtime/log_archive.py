@@ -1,7 +1,8 @@
 """Reads the archived log from the store: histories, how far they reach, segments, transactions and bytes.
 
 Objects are found by listing and trusted by their heads: numbers must run on without a hole, and each segment must say
-it is what its key says. What is missing raises LogDamaged, naming the segment, and is never skipped.
+it is what its key says. What is missing raises LogDamaged, naming the segment, and is never skipped. What a removal has
+been announced of is gone, whether its objects still are there or only some of them.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ Unpacked = TypeVar("Unpacked")
 
 _SINGLE = re.compile(r"(\d{16})\.seg")
 _ROLLED = re.compile(r"(\d{16})-(\d{16})\.seg")
+_TRIMMED = re.compile(r"trimmed-(\d{16})")
 _REMEMBERED = 64
 _DAMAGED = "choose a target before it, or after the next backup; examine the store"
 
@@ -53,6 +55,14 @@ class LogObject:
         return self.last != self.first or "/rollups/" in self.key
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trimmed:
+    """What removals left behind: objects of removed segments, and announcements that a later one has replaced."""
+
+    objects: tuple[LogObject, ...]
+    superseded: tuple[str, ...]
+
+
 class LogArchive:
     """`store` as the services see it. Heads of the objects read last are remembered: they are immutable."""
 
@@ -72,7 +82,23 @@ class LogArchive:
 
     async def listing(self, cluster: str, history: str) -> tuple[list[LogObject], list[LogObject]]:
         """(roll-ups, singles), each in order, whatever they hold. Raises StoreError."""
+        rolled, singles, trims = await self._found(cluster, history)
+        through = max(trims, default=0)
+        return [one for one in rolled if one.last > through], [one for one in singles if one.last > through]
+
+    async def trimmed(self, cluster: str, history: str) -> Trimmed:
+        """What is still to be deleted of what was announced to be removed. Raises StoreError."""
+        rolled, singles, trims = await self._found(cluster, history)
+        through = max(trims, default=0)
+        return Trimmed(
+            objects=tuple(one for one in (*rolled, *singles) if one.last <= through),
+            superseded=tuple(keys.trimmed(cluster, history, number) for number in trims if number < through),
+        )
+
+    async def _found(self, cluster: str, history: str) -> tuple[list[LogObject], list[LogObject], list[int]]:
+        """(roll-ups, singles, through which segments removals were announced)"""
         prefix = keys.history(cluster, history)
+        trims: list[int] = []
         singles: list[LogObject] = []
         rolled: list[LogObject] = []
         async for entry in self._store.list(prefix):
@@ -81,7 +107,9 @@ class LogArchive:
                 singles.append(LogObject(key=entry.key, first=int(one[1]), last=int(one[1])))
             elif several := _ROLLED.fullmatch(name.removeprefix("rollups/")):
                 rolled.append(LogObject(key=entry.key, first=int(several[1]), last=int(several[2])))
-        return rolled, singles
+            elif trim := _TRIMMED.fullmatch(name):
+                trims.append(int(trim[1]))
+        return rolled, singles, trims
 
     async def last(self, cluster: str, history: str) -> SegmentRef | None:
         """The newest segment; None if there is none yet. Raises StoreError."""

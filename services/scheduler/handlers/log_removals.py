@@ -1,6 +1,6 @@
 """Orders the removal of segments that no kept backup needs. The rule is tidewind.domain.log_retention.
 
-The archive, which carries it out, looks for the pins of restores itself.
+The archive, which carries it out, applies it once more to what it finds then, and looks for the pins of restores.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from services.scheduler.handlers.speaker import Speaker
 from services.scheduler.rules.emission import log_removal_work
 from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.histories import History
-from tidewind.domain.log_retention import Needed, removable
+from tidewind.domain.log_retention import Needed, removable, routes_begin
 from tidewind.domain.segments import SegmentHead
 from tidewind.runtime.log_archive import LogArchive
 
@@ -34,8 +34,8 @@ class LogRemovals:
     async def keep(
         self, captured: Sequence[History], kept: Sequence[CatalogueEntry], memory: Memory, now: datetime
     ) -> None:
-        """One round for the histories of one cluster, oldest first. `kept` are the backups that stay. Raises
-        StoreError, BusUnavailable."""
+        """One round for the histories of one cluster, oldest first. `kept` are the backups that stay, or are not gone
+        yet. Raises StoreError, BusUnavailable."""
         for history in captured:
             through = await self._removable_through(history, kept, now, newest=history is captured[-1])
             if through is not None:
@@ -49,12 +49,7 @@ class LogRemovals:
         objects = await self._archived.objects(cluster, name)
         if not objects:
             return None
-        positions = [
-            entry.outcome.open_xa_position or entry.outcome.position
-            for entry in kept
-            if entry.outcome.history == name and entry.outcome.position is not None
-        ]
-        needed = Needed(positions=positions, last_kept=objects[-1].last if newest else None)
+        needed = Needed(positions=routes_begin(kept, name), last_kept=objects[-1].last if newest else None)
 
         def stays(head: SegmentHead) -> bool:
             return not removable(head, needed, now, self.promise.window)

@@ -1,12 +1,18 @@
 """Orders the removal of what retention lets go: backups by the snapshotter, segments of the log by the archive.
 
-Invariant: each order follows from a catalogue read for it, never from a remembered one, and from a trusted clock. A
-backup that cannot be read has no age: it stays until a command removes it.
+Invariants: each order follows from a catalogue read for it, never from a remembered one, and from a trusted clock. A
+backup that cannot be read has no age: it stays until a command removes it. It has no position either: while there is
+one no log goes. A backup being deleted may still be kept, so what it needs of the log stays until it is gone.
+
+Trouble with a cluster's log costs the removal of its log, and where the log's beginnings cannot be read, of its
+backups: which of them are bases is unknown. Nothing else of the cluster waits for it.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
+
+import structlog
 
 from services.scheduler.handlers.log_removals import LogRemovals, Promise
 from services.scheduler.handlers.memory import Memory
@@ -16,8 +22,11 @@ from services.scheduler.rules.emission import removal_work
 from tidewind.domain.histories import History
 from tidewind.domain.records import RegistryEntry, Timeline
 from tidewind.domain.retention import PointInTime, RetentionSettings, from_catalogue, plan_retention
+from tidewind.ports.store import UNREADABLE, StoreError, StoreUnavailable
 from tidewind.runtime.catalogue import Catalogue, pins_in_force
 from tidewind.runtime.ledger import Ledger
+
+log = structlog.get_logger()
 
 
 class RemovalKeeper:
@@ -44,7 +53,12 @@ class RemovalKeeper:
         contents = await self._catalogue.contents(cluster)
         entries = contents.backups
         pins = await pins_in_force(self._catalogue, self._ledger, cluster)
-        captured = await self._survey.histories(cluster)
+        remaining = len(entries) + len(contents.unreadable)
+        try:
+            captured = await self._survey.histories(cluster)
+        except UNREADABLE as error:
+            log.warning("nothing is removed", action="removal-skipped", cluster=cluster, error=str(error))
+            return remaining
         verdicts = plan_retention(
             from_catalogue(entries),
             retention_settings(
@@ -59,10 +73,16 @@ class RemovalKeeper:
             if not verdict.keep:
                 work = removal_work(cluster, verdict.backup_id, now, retired=entry.state == "retired")
                 await self._speaker.order(work, memory, now)
-        if captured and clock_doubt is None:
+        if captured and clock_doubt is None and not contents.unreadable:
             kept = {verdict.backup_id for verdict in verdicts if verdict.keep}
-            await self._log.keep(captured, [one for one in entries if one.backup_id in kept], memory, now)
-        return len(entries) + len(contents.unreadable)
+            kept |= {one.backup_id for one in entries if one.tombstone is not None}
+            try:
+                await self._log.keep(captured, [one for one in entries if one.backup_id in kept], memory, now)
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                log.warning("no log is removed", action="log-removal-skipped", cluster=cluster, error=str(error))
+        return remaining
 
 
 def point_in_time(promise: Promise, timelines: Sequence[Timeline], captured: Sequence[History]) -> PointInTime | None:
@@ -74,6 +94,7 @@ def point_in_time(promise: Promise, timelines: Sequence[Timeline], captured: Seq
         max_replay=promise.max_replay,
         timeline_ends={earlier.timeline: later.ended_at or later.started_at for earlier, later in pairwise(timelines)},
         history_ends={earlier.history: later.started_at for earlier, later in pairwise(captured)},
+        timelines=timelines,
     )
 
 
