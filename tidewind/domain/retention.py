@@ -285,29 +285,26 @@ class DeleteEffect:
 
 
 def recoverable(backups: Iterable[Backup], log: Sequence[Stretch] = ()) -> tuple[Stretch, ...]:
-    """What can be restored from complete backups and the stretches of log kept without a gap."""
-    found = set()
+    """What can be restored: complete backups as they are, and with these `log`, all instants of some stretches."""
+    found = set(log)
     for backup in backups:
-        if not backup.complete:
-            continue
-        covering = [
-            stretch.end
-            for stretch in log
-            if stretch.timeline == backup.timeline and stretch.start <= backup.at <= stretch.end
-        ]
-        found.add(Stretch(timeline=backup.timeline, start=backup.at, end=max([backup.at, *covering])))
+        if backup.complete:
+            found.add(Stretch(timeline=backup.timeline, start=backup.at, end=backup.at))
     ordered = sorted(found, key=lambda stretch: (stretch.start, stretch.end, stretch.timeline or ""))
     return tuple(
         stretch for stretch in ordered if not any(_within(stretch, other) for other in ordered if other is not stretch)
     )
 
 
-def delete_effect(backups: Sequence[Backup], backup_id: str, log: Sequence[Stretch] = ()) -> DeleteEffect:
-    """What deleting one backup makes of the recoverable window. KeyError if the catalogue has no such backup."""
+def delete_effect(
+    backups: Sequence[Backup], backup_id: str, log: Sequence[Stretch] = (), log_after: Sequence[Stretch] = ()
+) -> DeleteEffect:
+    """What deleting one backup makes of the recoverable window. `log`, `log_after`: stretches of the log that can be
+    restored before and after it. KeyError if the catalogue has no such backup."""
     if backup_id not in {backup.backup_id for backup in backups}:
         raise KeyError(backup_id)
     before = recoverable(backups, log)
-    after = recoverable([backup for backup in backups if backup.backup_id != backup_id], log)
+    after = recoverable([backup for backup in backups if backup.backup_id != backup_id], log_after)
     return DeleteEffect(
         before=before, after=after, shorter=before != after, newest_good=newest_good(backups) == backup_id
     )

@@ -8,6 +8,8 @@ A tombstone that a paused holder put after its successor had refused is withdraw
 The tombstone stays, so that the id answers "deleted" and not "unknown", until the sweep takes it away a week later.
 """
 
+from collections.abc import Sequence
+
 import structlog
 
 from schemas.commands import BackupDelete
@@ -26,13 +28,15 @@ from services.snapshotter.rules.deletes import (
 )
 from tidewind.domain import keys
 from tidewind.domain.catalogue import CatalogueEntry, UnreadableBackup
+from tidewind.domain.lived import Lived, bases_of
 from tidewind.domain.problems import Refused, problem, refused
 from tidewind.domain.records import Tombstone
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
-from tidewind.ports.store import UNREADABLE, StoreUnavailable
+from tidewind.ports.store import UNREADABLE, StoreError, StoreUnavailable
 from tidewind.runtime.catalogue import pins_in_force
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.ledger import Ledger
+from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.store_problems import store_problem
 
 _RETRY_S = 5.0
@@ -49,6 +53,7 @@ class DeleteBackup:
     def __init__(self, tools: SnapshotTools, ledger: Ledger) -> None:
         self._tools = tools
         self._ledger = ledger
+        self._archived = LogArchive(tools.store)
 
     async def decide(self, incoming: Incoming) -> Accept | Reject:
         command = incoming.command
@@ -61,7 +66,7 @@ class DeleteBackup:
         unreadable = contents.unreadable_one(command.backup_id)
         if unreadable is not None:
             refusal = refuse_delete_unreadable(command, unreadable, pins)
-            window = window_without(contents.backups)
+            window = window_without(contents.backups, await self._lived(cluster, contents.backups))
             return (
                 Reject(problem=refusal)
                 if refusal is not None
@@ -75,7 +80,8 @@ class DeleteBackup:
         if refusal is not None:
             return Reject(problem=refusal)
         assert entry is not None
-        return Accept(answer={"backup_id": command.backup_id, "window": window_after(entry, others)})
+        window = window_after(entry, others, await self._lived(cluster, others))
+        return Accept(answer={"backup_id": command.backup_id, "window": window})
 
     async def work(self, context: JobContext) -> Ending:
         while True:
@@ -151,6 +157,18 @@ class DeleteBackup:
         status = status_of_unreadable(backup, tools.clock.now(), state="deleted")
         context.status("backup", status, entity=backup.backup_id)
         return freed
+
+    async def _lived(self, cluster: str, backups: Sequence[CatalogueEntry]) -> Lived:
+        """What the answer needs to know of the log. A log that cannot be read restores nothing."""
+        try:
+            reaches = await self._archived.reaches(cluster)
+            timelines = await self._tools.catalogue.timelines(cluster) if reaches else []
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            log.warning("a log cannot be read", action="log-unreadable", cluster=cluster, error=str(error))
+            reaches, timelines = [], []
+        return Lived(timelines=tuple(timelines), reaches=tuple(reaches), bases=bases_of(backups))
 
     async def _found(self, cluster: str, backup: str) -> tuple[CatalogueEntry | None, UnreadableBackup | None]:
         try:

@@ -1,11 +1,13 @@
 """Whether a backup may be deleted."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from schemas.commands import BackupDelete
 from schemas.replies import Problem
 from tidewind.domain.catalogue import CatalogueEntry, UnreadableBackup
+from tidewind.domain.lived import Lived, pieces, reachable_from
 from tidewind.domain.problems import problem
 from tidewind.domain.records import Pin
 from tidewind.domain.retention import Stretch, delete_effect, from_catalogue, newest_good, recoverable
@@ -53,20 +55,33 @@ def _in_use(pin: Pin, backup: str) -> Problem:
     return problem("backup-in-use", f"The restore of job {pin.job_id} reads {backup}", facts={"job": pin.job_id})
 
 
-def window_without(others: Iterable[CatalogueEntry]) -> dict[str, object]:
+def window_without(others: Iterable[CatalogueEntry], lived: Lived) -> dict[str, object]:
     """The answer's part about what can be restored, for a delete of something that counted for nothing."""
-    stretches = [_as_json(stretch) for stretch in recoverable(from_catalogue(others))]
+    stretches = [_as_json(stretch) for stretch in recoverable(from_catalogue(others), _replayable(lived))]
     return {"shorter": False, "before": stretches, "after": stretches}
 
 
-def window_after(entry: CatalogueEntry, others: Iterable[CatalogueEntry]) -> dict[str, object]:
+def window_after(entry: CatalogueEntry, others: Iterable[CatalogueEntry], lived: Lived) -> dict[str, object]:
     """What the delete makes of what can be restored; part of its answer. Instants in ISO 8601, UTC."""
-    effect = delete_effect(from_catalogue(others), entry.backup_id)
+    left = tuple(base for base in lived.bases if base.backup_id != entry.backup_id)
+    effect = delete_effect(
+        from_catalogue(others), entry.backup_id, _replayable(lived), _replayable(replace(lived, bases=left))
+    )
     return {
         "shorter": effect.shorter,
         "before": [_as_json(stretch) for stretch in effect.before],
         "after": [_as_json(stretch) for stretch in effect.after],
     }
+
+
+def _replayable(lived: Lived) -> tuple[Stretch, ...]:
+    """Stretches of the log all of whose instants can be restored."""
+    found = []
+    for piece in pieces(lived):
+        first = reachable_from(piece, lived)
+        if first is not None and first <= piece.last_instant:
+            found.append(Stretch(timeline=piece.timeline, start=first, end=piece.last_instant))
+    return tuple(found)
 
 
 def _as_json(stretch: Stretch) -> dict[str, str | None]:
