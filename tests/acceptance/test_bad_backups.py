@@ -94,7 +94,7 @@ async def test_expired_incomplete_and_of_a_newer_format(
             for key, document in made.items():
                 await store.put(key, document.to_bytes())
             for which, name, says in (
-                (expired, "backup-expired", "2026-01-02 00:00 UTC"),
+                (expired, "backup-expired", "2026-01-02 00:00:00 UTC"),
                 (begun, "backup-incomplete", "has not been completed"),
                 (failed, "backup-incomplete", "failed; it holds nothing"),
                 (newer, "backup-newer-format", "record format 99"),
