@@ -126,7 +126,7 @@ def _in_pieces(move: Move, kind: str, why: str) -> DatabaseError:
     step = {
         "frm": f"In the server's data directory {files}, or give the restore account FILE and start the server with an "
         "empty secure_file_priv; it goes on by itself then",
-        "ibd": f"Stop the server, in its data directory {files}, and start it; it goes on by itself then",
+        "ibd": f"Stop the server, in its data directory {files} if it is there, and start it; it goes on by itself",
     }[kind]
     return DatabaseError(
         "database-failed",
