@@ -6,6 +6,7 @@ some do not.
 
 import asyncio
 import os
+import re
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +19,8 @@ import pytest
 from tests.integration.mariadb.restore_lab import EVERYTHING, SERVICE_LOGIN, Lab, lab_on
 from tests.integration.mariadb.snapshot_support import run
 from tests.servers import installed
-from tidewind.engines.mariadb.restore import names, safeguard
+from tidewind.engines.mariadb.restore import moves, names, safeguard
+from tidewind.ports.engine import DatabaseError
 
 TABLES = 60
 REQUEST = "tidewind.restore.request.v1"
@@ -46,25 +48,35 @@ async def lab(mariadb_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 class KillsInTheMiddle:
-    """Kills the server once, when `half_way` says that a move is half way, and starts it again."""
+    """Kills the server once, when `half_way` says that a move is, and starts it again. Then does what the restore asks
+    an operator to do, if a table was left in pieces that it cannot put together by itself."""
 
-    def __init__(self, lab: Lab, half_way: Callable[[], bool]) -> None:
+    def __init__(self, lab: Lab, monkeypatch: pytest.MonkeyPatch, half_way: Callable[[], bool]) -> None:
         self._lab = lab
         self._half_way = half_way
         self._pid = lab.server.pid
         self._hit = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._asked: set[str] = set()
+        plain = moves._in_pieces
+
+        def asks(*given: Any) -> DatabaseError:
+            error = plain(*given)
+            self._asked.add(str(error.next_step))
+            return error
+
+        monkeypatch.setattr(moves, "_in_pieces", asks)
 
     async def __aenter__(self) -> "KillsInTheMiddle":
         self._thread.start()
-        self._restarting = asyncio.create_task(self._restart())
+        self._operator = asyncio.create_task(self._operate())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stop.set()
         await asyncio.to_thread(self._thread.join)
-        await self._restarting
+        await self._operator
 
     @property
     def hit(self) -> bool:
@@ -77,11 +89,45 @@ class KillsInTheMiddle:
                 self._hit.set()
                 return
 
-    async def _restart(self) -> None:
+    async def _operate(self) -> None:
         await asyncio.to_thread(self._thread.join)
-        if self.hit:
-            await self._lab.server.kill()
-            await self._lab.server.start()
+        if not self.hit:
+            return
+        await self._lab.server.kill()
+        await self._start()
+        done: set[str] = set()
+        while not self._stop.is_set():
+            for step in self._asked - done:
+                done.add(step)
+                await self._move(step)
+            await asyncio.sleep(0.05)
+
+    async def _move(self, step: str) -> None:
+        asked = re.search(r"move (\S+) to ([^\s,]+)", step)
+        assert asked is not None, step
+        old, new = (self._lab.server.data_directory / name for name in asked.groups())
+        if step.startswith("Stop the server"):
+            await self._lab.server.stop()
+            if old.exists():
+                old.rename(new)
+            await self._start()
+        else:
+            old.rename(new)
+
+    async def _start(self) -> None:
+        """While it is closed, root cannot tell that it is up; the service's account can."""
+        starting = asyncio.create_task(self._lab.server.start(seconds=600))
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(self._answers):
+                await asyncio.sleep(0.05)
+        starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def _answers(self) -> bool:
+        try:
+            as_service(self._lab)
+        except pymysql.err.OperationalError:
+            return False
+        return True
 
 
 def as_service(lab: Lab, *statements: str) -> None:
@@ -96,15 +142,24 @@ def definitions(lab: Lab, schemas: str) -> int:
     return sum(1 for _ in lab.server.data_directory.glob(f"{schemas}/*.frm"))
 
 
-async def test_the_server_dies_while_tables_are_set_aside(lab: Lab) -> None:
+async def test_the_server_dies_while_tables_are_set_aside(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It completes; or, if a table was left in pieces that need an operator, it returns once they are together."""
     lab.sql(*SEED)
     then = await lab.content()
     backup = await lab.backup()
     lab.sql(*OOPS)
     now = await lab.content()
-    async with KillsInTheMiddle(lab, lambda: 8 < definitions(lab, "tidewind_rst_*_s*") < TABLES - 8) as killer:
+
+    def half_way() -> bool:
+        return 8 < definitions(lab, "tidewind_rst_*_s*") < TABLES - 8
+
+    async with KillsInTheMiddle(lab, monkeypatch, half_way) as killer:
         ending = await lab.restore(backup)
     assert killer.hit
+    if ending.event == "tidewind.restore.failed.v1":
+        assert ending.body.returned
+        assert now.differences(await lab.content()) == []
+        ending = await lab.restore(backup)
     assert ending.event == "tidewind.restore.completed.v1", ending
     assert then.differences(await lab.content()) == []
     undone = await lab.undo(ending.body.restore_id)
@@ -113,7 +168,7 @@ async def test_the_server_dies_while_tables_are_set_aside(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("moved", ["out", "home"])
-async def test_the_server_dies_on_the_way_back(lab: Lab, moved: str) -> None:
+async def test_the_server_dies_on_the_way_back(lab: Lab, moved: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While what was loaded goes out, and while what was set aside comes home."""
     lab.sql(*SEED)
     backup = await lab.backup()
@@ -136,7 +191,7 @@ async def test_the_server_dies_on_the_way_back(lab: Lab, moved: str) -> None:
         out, aside = definitions(lab, "tidewind_rst_*_t*"), definitions(lab, "tidewind_rst_*_s*")
         return 8 < out < TABLES - 8 if moved == "out" else out > TABLES - 2 and 8 < aside < TABLES - 8
 
-    async with KillsInTheMiddle(lab, half_way) as killer:
+    async with KillsInTheMiddle(lab, monkeypatch, half_way) as killer:
         ending = await lab.carry_out(job, work)
     assert killer.hit
     assert ending.event == "tidewind.restore.cancelled.v1", ending

@@ -139,8 +139,8 @@ def release_findings(version: tuple[int, ...]) -> list[Finding]:
         return []
     text = (
         f"MariaDB {'.'.join(map(str, version))} moves tables one by one in a restore, and a crash of it in the "
-        "middle of one can leave it in pieces. A restore puts an InnoDB table together again if its account has FILE "
-        "and secure_file_priv is empty; one with partitions, or without transactions, it cannot"
+        "middle of one can leave it in pieces. A restore brings a definition after its data if its account has FILE "
+        "and secure_file_priv is empty; otherwise it names the file that somebody must move on the server's host"
     )
     return [Finding(subject="server", level="warn", text=text, fix="Upgrade the server to 10.6 or newer")]
 

@@ -1,12 +1,14 @@
 """Moves tables between schemas by RENAME, and mends what a crash of the server left of one.
 
 From MariaDB 10.6 on one statement makes all moves, and they happen together or not at all. Before, tables move one by
-one, and a single move is not whole either: the engine moves its part and makes that durable, then the server moves the
-definition file. A crash in between leaves the two in different schemas, and no RENAME takes the table any more. Where
-the server lets the account read and write files, the definition is copied to where the engine's part is.
+one, and a single move is not whole either: the engine moves its file, makes that durable in its own list, and then the
+server moves the definition. A crash in between leaves these in different schemas, and no RENAME takes the table any
+more. A definition that was left behind is copied to where the engine's part is, where the server lets the account read
+and write files. A data file that went ahead of the engine's list only somebody with access to the server can move.
 
 Invariant: a name is dropped only when it cannot be opened and the engine says that it holds the table under the other
-one.
+one. While a table is in pieces nothing goes on: dropping a schema drops what the engine holds in it, also what no
+definition tells of.
 """
 
 from collections.abc import Sequence
@@ -42,18 +44,21 @@ async def rename_all(link: Link, moves: Sequence[Move]) -> None:
 
 async def mend(link: Link, moves: Sequence[Move]) -> None:
     """Put every table of these moves together again where its engine has it, whichever way it was moving. Raises
-    DatabaseError for one that cannot be mended from here, and names the file to move: nothing may go on then, because
-    dropping a schema drops what the engine holds in it, also what no definition tells of."""
+    DatabaseError for one that cannot be mended from here, and names the file to move."""
     if link.renames_at_once:
         return
+    await link.run("FLUSH LOCAL TABLES")  # somebody may have moved a file since the last try
     standing = await _standing(link, moves)
     for move in moves:
         for broken, other in (move, move[::-1]):
             trouble = await _trouble(link, broken) if broken in standing else None
             if trouble is None:
                 continue
-            if await _held_by_engine(link, move) != {other}:
-                raise _in_pieces((broken, other), trouble, None) from trouble
+            held = await _held_by_engine(link, move)
+            if held != {other}:
+                kind = "ibd" if held == {broken} else "frm"
+                here, there = (other, broken) if kind == "ibd" else (broken, other)
+                raise _in_pieces((here, there), kind, trouble.detail) from trouble
             async with link.unlogged():
                 if other not in standing:
                     await _copy_definition(link, (broken, other), trouble)
@@ -110,18 +115,23 @@ async def _copy_definition(link: Link, move: Move, error: DatabaseError) -> None
     except DatabaseError as refusal:
         if link.control.closed:
             raise
-        raise _in_pieces(move, error, refusal) from error
+        why = f"{error.detail}, and its definition cannot be copied: {refusal.detail}"
+        raise _in_pieces(move, "frm", why) from error
 
 
-def _in_pieces(move: Move, error: DatabaseError, refusal: DatabaseError | None) -> DatabaseError:
+def _in_pieces(move: Move, kind: str, why: str) -> DatabaseError:
+    """`kind`: the ending of the file that is where the rest of the table is not any more, or not yet."""
     old, new = (quote_table(*table) for table in move)
-    why = "" if refusal is None else f", and the file could not be copied: {refusal.detail}"
+    files = f"move {_file(move[0])}.{kind} to {_file(move[1])}.{kind}"
+    step = {
+        "frm": f"In the server's data directory {files}, or give the restore account FILE and start the server with an "
+        "empty secure_file_priv; it goes on by itself then",
+        "ibd": f"Stop the server, in its data directory {files} if it is there, and start it; it goes on by itself",
+    }[kind]
     return DatabaseError(
         "database-failed",
-        f"the server crashed while it moved a table between {old} and {new}, it cannot be opened: {error.detail}; "
-        f"its data and its definition are in different schemas{why}",
-        f"In the server's data directory move {_file(move[0])}.frm to {_file(move[1])}.frm, or give the restore "
-        "account FILE and start the server with an empty secure_file_priv; it goes on by itself then",
+        f"the server crashed while it moved a table between {old} and {new}, and its files are in both schemas: {why}",
+        step,
     )
 
 
