@@ -102,11 +102,17 @@ class Archive:
         """One block. Waits while too much of its cluster is in memory. Raises Poison, StoreError."""
         block = await self._opened(record)
         known = await self._log_of(record)
-        while known.buffered >= self._settings.archive_buffer_mib * MIB and not known.assembly.trimming:
-            await self._seal_due(known)
-            await self._clock.sleep(_PAUSE_S)
-        async with known.lock:
-            await self._feed(known, block, record.offset)
+        try:
+            while known.buffered >= self._settings.archive_buffer_mib * MIB and not known.assembly.trimming:
+                await self._seal_due(known)
+                await self._clock.sleep(_PAUSE_S)
+            async with known.lock:
+                await self._feed(known, block, record.offset)
+        except ClaimLost as lost:
+            # The record is given again: what is in memory would lose the same claim again, for ever.
+            log.warning(str(lost), action="segment-claim-lost", cluster=known.cluster)
+            await self._start_over(known)
+            raise
 
     async def run(self) -> None:
         """Seal what is due, until cancelled."""

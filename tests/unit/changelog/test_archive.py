@@ -196,6 +196,23 @@ async def test_two_archives_never_put_the_same_segment(bench: Bench) -> None:
     assert len(await bench.read()) == 8
 
 
+async def test_a_history_that_another_archive_began_is_found_when_the_block_comes_again(bench: Bench) -> None:
+    log, other = MadeUpLog([50] * 3), MadeUpLog([50] * 3, history="hst_BBBBBBBBBB")
+    await bench.send(first_session(other, "01", 0, 3)[:1])
+    ours = bench.archive
+    bench.begin()
+    await bench.send(first_session(log, "02", 0, 3, begins=True))
+    await bench.archive.flush()
+    bench.archive = ours
+    late = first_session(other, "03", 0, 3, begins=True)[:1]
+    with pytest.raises(ClaimLost):
+        await bench.send(late)
+    await bench.send(late)
+    (known,) = ours.logs.values()
+    assert known.assembly.place is not None
+    assert known.assembly.place.history == log.history
+
+
 async def test_a_block_that_was_changed_or_swapped_is_poison(bench: Bench) -> None:
     log = MadeUpLog([50] * 3)
     await bench.send(first_session(log, "01", 0, 3, begins=True))
