@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import partial
 
 from schemas.commands import COMMANDS
+from schemas.envelope import Message
 from schemas.topics import BACKUPS, CHANGES
 from services.changelog.handlers.archive import Archive
 from services.changelog.handlers.captures import Captures
@@ -16,6 +17,7 @@ from services.changelog.settings import ChangelogSettings
 from tidewind.assembly import Platform, open_platform, serve_health
 from tidewind.bus.consumer import Consumer, ConsumerRules
 from tidewind.engines.mariadb.capture import MariaDBCaptureEngine
+from tidewind.ports.bus import RecordHandler
 from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.metrics import follow_consumer
 from tidewind.runtime.service import JobService
@@ -29,6 +31,16 @@ async def serve() -> int:
         _assemble(platform)
         await serve_health(platform)
         return await platform.host.run()
+
+
+def deletions_only(handle: RecordHandler) -> RecordHandler:
+    """Whatever else comes on the topic, the snapshotter answers, also what nobody knows: once, not twice."""
+
+    async def handled(message: Message) -> None:
+        if message.type == DeleteSegments.command:
+            await handle(message)
+
+    return handled
 
 
 def _assemble(platform: Platform) -> None:
@@ -94,7 +106,7 @@ def _assemble(platform: Platform) -> None:
         platform.connection,
         platform.publisher,
         ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}"),
-        {BACKUPS: service.handle},
+        {BACKUPS: deletions_only(service.handle)},
         clock=platform.clock,
         binary={CHANGES: archive.take},
         held_back={CHANGES: archive.held_back},

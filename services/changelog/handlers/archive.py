@@ -8,7 +8,7 @@ begins at the committed offset. Putting segment n + 1 is the claim; who finds it
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -39,12 +39,14 @@ class ClaimLost(Exception):
 
 @dataclass(frozen=True)
 class Unsealed:
-    """A record's offset in Kafka, and where its bytes end in its session."""
+    """A record's offset in Kafka, and where its bytes end in its session. `more`: it also holds states, or the
+    session's beginning, without which a successor could not go on."""
 
     offset: int
     session: str
     end: int
     size: int
+    more: bool
 
 
 @dataclass
@@ -100,11 +102,17 @@ class Archive:
         """One block. Waits while too much of its cluster is in memory. Raises Poison, StoreError."""
         block = await self._opened(record)
         known = await self._log_of(record)
-        while known.buffered >= self._settings.archive_buffer_mib * MIB:
-            await self._seal_due(known)
-            await self._clock.sleep(_PAUSE_S)
-        async with known.lock:
-            await self._feed(known, block, record.offset)
+        try:
+            while known.buffered >= self._settings.archive_buffer_mib * MIB and not known.assembly.trimming:
+                await self._seal_due(known)
+                await self._clock.sleep(_PAUSE_S)
+            async with known.lock:
+                await self._feed(known, block, record.offset)
+        except ClaimLost as lost:
+            # The record is given again: what is in memory would lose the same claim again, for ever.
+            log.warning(str(lost), action="segment-claim-lost", cluster=known.cluster)
+            await self._start_over(known)
+            raise
 
     async def run(self) -> None:
         """Seal what is due, until cancelled."""
@@ -165,7 +173,7 @@ class Archive:
         self._commit_soon()
 
     async def _feed(self, known: ClusterLog, block: Block, offset: int) -> None:
-        now = self._clock.monotonic()
+        now, trimming = self._clock.monotonic(), known.assembly.trimming
         verdict: Verdict = known.assembly.feed(block, now)
         while isinstance(verdict, SealFirst | Begins):
             await self._seal_all(known)
@@ -177,11 +185,30 @@ class Archive:
             return
         if isinstance(verdict, Hole):
             log.error(verdict.reason, action="block-missing", cluster=known.cluster, reread=verdict.reread)
+            self._let_go(known)
             return
         known.heard_us = microseconds(self._clock.now())
         if (block.data or block.states) and not known.assembly.committable:
-            known.unsealed.append(Unsealed(offset, block.session, block.end, len(block.data)))
+            more = bool(block.states or block.begins)
+            known.unsealed.append(Unsealed(offset, block.session, block.end, len(block.data), more))
             known.buffered += len(block.data)
+        if trimming or known.assembly.trimming:
+            self._let_go(known)
+
+    def _let_go(self, known: ClusterLog) -> None:
+        """What the assembly has dropped, because it was held already or comes again behind a hole, takes no room. No
+        segment would ever tell that it is gone, and the next session would wait for the room."""
+        begin, end = known.assembly.held
+        kept = deque[Unsealed]()
+        for one in known.unsealed:
+            size = 0
+            if one.session == known.assembly.session:
+                size = max(0, min(one.end, end) - max(one.end - one.size, begin))
+            if size or one.more:
+                kept.append(replace(one, end=min(one.end, end), size=size))
+        if kept != known.unsealed:
+            known.unsealed, known.buffered = kept, sum(one.size for one in kept)
+            self._commit_soon()
 
     async def _begin(self, known: ClusterLog, start: SessionStart) -> None:
         """Claim the history the session begins. Raises ClaimLost if another one was begun."""

@@ -142,6 +142,17 @@ class Assembly:
         return self._hole
 
     @property
+    def held(self) -> tuple[int, int]:
+        """The session's bytes that are here and in no segment: from, to."""
+        return self._start, self._start + len(self._data)
+
+    @property
+    def trimming(self) -> bool:
+        """Whether the first transaction that is not held is still looked for: nothing can be sealed until it is found,
+        or until TRIM_BYTES were read in vain."""
+        return self._trimming
+
+    @property
     def complete_us(self) -> int:
         """Every transaction of the log up to this time is held by `position`."""
         return self._complete_us

@@ -1,5 +1,6 @@
 """The archive on a real store: sealed blocks become segments that are read back, rolled up, and survive restarts."""
 
+import asyncio
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from schemas.envelope import Poison
+from services.changelog.handlers import archive
 from services.changelog.handlers.archive import Archive, ClaimLost
 from services.changelog.handlers.rollups import RollUps
+from services.changelog.rules import assembly
 from services.changelog.settings import ChangelogSettings
 from tests.fakes import ManualClock
 from tests.unit.changelog.logs import MadeUpLog
@@ -123,6 +126,62 @@ async def test_a_killed_archive_begins_again_at_what_was_held_back(bench: Bench)
     assert bench.archive.held_back(0) is None
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
+    """Limits as they stand to each other, in bytes instead of megabytes: 2560 may wait, 2000 may be trimmed."""
+    monkeypatch.setattr(assembly, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(assembly, "UNMARKED_BYTES", 1800)
+    monkeypatch.setattr(assembly, "TRIM_BYTES", 2000)
+    monkeypatch.setattr(archive, "MIB", 40)
+    monkeypatch.setattr(bench.clock, "sleep", lambda _: asyncio.sleep(0))
+
+
+@pytest.mark.usefixtures("small")
+async def test_what_was_trimmed_in_vain_leaves_room_for_the_session_that_reads_it_again(bench: Bench) -> None:
+    log = MadeUpLog([10, 5000, 5000, 10])
+    rng = random.Random(4)
+    await bench.send(log.session("01", 0, 2, rng, cause="first"))
+    await bench.archive.flush()
+    await bench.send(log.session("02", 1, 3, rng, most=200))
+    (known,) = bench.archive.logs.values()
+    assert known.assembly.hole is not None
+    assert known.buffered == 0
+    async with asyncio.timeout(10):
+        await bench.send(log.session("03", 2, 4, rng, most=200))
+    await bench.archive.flush()
+    assert await bench.read() == [(f"0-1-{number}", log.body(number)) for number in range(1, 5)]
+    assert bench.archive.held_back(0) is None
+
+
+@pytest.mark.usefixtures("small")
+async def test_what_is_held_already_takes_no_room(bench: Bench) -> None:
+    log = MadeUpLog([100] * 50)
+    rng = random.Random(4)
+    await bench.send(log.session("01", 0, 40, rng, cause="first", most=200))
+    await bench.archive.flush()
+    async with asyncio.timeout(10):
+        await bench.send(log.session("02", 0, 50, rng, most=200))
+    await bench.archive.flush()
+    assert await bench.read() == [(f"0-1-{number}", log.body(number)) for number in range(1, 51)]
+    assert bench.archive.held_back(0) is None
+
+
+@pytest.mark.usefixtures("small")
+async def test_a_transaction_looked_for_may_be_larger_than_what_may_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be sealed while it is looked for: waiting for room would be for ever."""
+    monkeypatch.setattr(archive, "MIB", 20)
+    log = MadeUpLog([10, 1800, 10, 10])
+    rng = random.Random(4)
+    await bench.send(log.session("01", 0, 2, rng, cause="first"))
+    await bench.archive.flush()
+    async with asyncio.timeout(10):
+        await bench.send(log.session("02", 1, 4, rng, most=200))
+    await bench.archive.flush()
+    assert await bench.read() == [(f"0-1-{number}", log.body(number)) for number in range(1, 5)]
+
+
 async def test_two_archives_never_put_the_same_segment(bench: Bench) -> None:
     log = MadeUpLog([50] * 8)
     blocks = first_session(log, "01", 0, 8, begins=True)
@@ -135,6 +194,23 @@ async def test_two_archives_never_put_the_same_segment(bench: Bench) -> None:
     with pytest.raises(ClaimLost):
         await zombie.flush()
     assert len(await bench.read()) == 8
+
+
+async def test_a_history_that_another_archive_began_is_found_when_the_block_comes_again(bench: Bench) -> None:
+    log, other = MadeUpLog([50] * 3), MadeUpLog([50] * 3, history="hst_BBBBBBBBBB")
+    await bench.send(first_session(other, "01", 0, 3)[:1])
+    ours = bench.archive
+    bench.begin()
+    await bench.send(first_session(log, "02", 0, 3, begins=True))
+    await bench.archive.flush()
+    bench.archive = ours
+    late = first_session(other, "03", 0, 3, begins=True)[:1]
+    with pytest.raises(ClaimLost):
+        await bench.send(late)
+    await bench.send(late)
+    (known,) = ours.logs.values()
+    assert known.assembly.place is not None
+    assert known.assembly.place.history == log.history
 
 
 async def test_a_block_that_was_changed_or_swapped_is_poison(bench: Bench) -> None:
