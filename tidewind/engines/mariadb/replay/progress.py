@@ -25,6 +25,8 @@ MAKE: Final = (
     "place BIGINT UNSIGNED NOT NULL, changes BIGINT NOT NULL, facts LONGTEXT NOT NULL, "
     "PRIMARY KEY (restore_id, item)) ENGINE=InnoDB"
 )
+DROP: Final = f"DROP TABLE IF EXISTS {quote_table(*REPLAY)}"
+"""At a restore's end: the fence lets one restore at a time onto a server, so that the rows are all its own."""
 BARRIER: Final = "barrier"
 INTENT: Final = "intent"
 OPEN: Final = "open"

@@ -263,8 +263,7 @@ class MariaDBRestoreSession:
         if opened and isinstance(source, SafeguardSource):
             await safeguard.drop_schemas(self._link, names.own_prefix(source.restore_id))
         await self._drop_helpers()
-        await self._link.run(replay_progress.MAKE)
-        await self._link.run(replay_progress.forget(self._scope.restore_id))
+        await self._link.run(replay_progress.DROP)
         await fence.end(self._link, self._scope, self._held.closing)
 
     async def _doors(self, memory: Memory) -> Doors:
