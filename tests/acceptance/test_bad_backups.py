@@ -97,8 +97,8 @@ async def test_expired_incomplete_and_of_a_newer_format(
                 (expired, "backup-expired", "2026-01-02 00:00:00 UTC"),
                 (begun, "backup-incomplete", "has not been completed"),
                 (failed, "backup-incomplete", "failed; it holds nothing"),
-                (newer, "backup-newer-format", "record format 99"),
-                (newest, "backup-newer-format", "manifest format 99"),
+                (newer, "backup-newer-format", "its record: it has format 99"),
+                (newest, "backup-newer-format", "its manifest: it has format 99"),
             ):
                 problem = await restore_refused(protected, which)
                 assert problem_name(problem) == name, problem

@@ -63,7 +63,10 @@ async def origin_of(tools: RestoreTools, outcome: BackupOutcome) -> Origin:
 
 async def completed_outcome(tools: RestoreTools, cluster: str, backup_id: str) -> BackupOutcome:
     """Raises Refused unless there is such a backup and it is whole and not being deleted."""
-    entry = await tools.catalogue.backup(cluster, backup_id)
+    try:
+        entry = await tools.catalogue.backup(cluster, backup_id)
+    except FormatNewer as error:
+        raise refused("backup-newer-format", f"Backup {backup_id}: its record: {error.cause}") from None
     found = BackupFound(
         outcome=entry.outcome if entry else None,
         tombstone=entry.tombstone if entry else await tools.catalogue.tombstone(cluster, backup_id),

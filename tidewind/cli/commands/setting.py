@@ -19,6 +19,8 @@ from tidewind.cli.views.layout import facts, sentence
 from tidewind.cli.views.states import changed_setting_rows, setting_view
 from tidewind.ports.bus import BusUnavailable
 
+_GLANCE_S = 3.0
+
 app = typer.Typer(help="When backups are taken and how long they are kept.", no_args_is_help=True)
 
 
@@ -101,7 +103,9 @@ def set_(
 async def _known(session: Session, cluster: str, *, needed: bool) -> State | None:
     """The setting as it is published. `needed`: what is left out of the command is taken from it."""
     try:
-        found = (await session.statuses()).one("setting", cluster)
+        # Only to show what changed: not worth keeping somebody waiting whom the command itself will tell.
+        statuses = await (session.statuses() if needed else session.line().statuses(deadline_s=_GLANCE_S))
+        found = statuses.one("setting", cluster)
     except BusUnavailable:
         if needed:
             raise
