@@ -27,7 +27,7 @@ test: ## everything, on real Kafka, MariaDB and S3 servers, which are fetched fi
 	$(PYTEST) $(WITHOUT_NETWORK) $(ARGS)
 	$(PYTEST) $(WITH_SERVERS) $(ARGS)
 
-test-fast: ## the tests that need no server, under 30 s
+test-fast: ## the tests that need no server, in less than a minute
 	@scripts/ensure-venv.sh dev
 	$(PYTEST) $(WITHOUT_NETWORK) $(ARGS)
 

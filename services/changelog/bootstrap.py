@@ -3,7 +3,6 @@
 from datetime import timedelta
 from functools import partial
 
-from schemas.commands import COMMANDS
 from schemas.envelope import Message
 from schemas.topics import BACKUPS, CHANGES
 from services.changelog.handlers.archive import Archive
@@ -54,7 +53,6 @@ def _assemble(platform: Platform) -> None:
         clock=platform.clock,
         partition_of=platform.partition_of,
         partitions=platform.partitions,
-        for_others=frozenset(COMMANDS) - {DeleteSegments.command},
     )
     composer = service.composer
     archived = LogArchive(platform.store)
