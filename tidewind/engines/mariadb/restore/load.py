@@ -27,7 +27,7 @@ from tidewind.engines.mariadb.restore.session import set_session
 from tidewind.engines.mariadb.restore.verify import compare
 from tidewind.engines.mariadb.restore.worker import (
     AddKeys,
-    LoadChunk,
+    LoadChunks,
     LoadPool,
     LoadTask,
     LoadWhole,
@@ -40,6 +40,9 @@ from tidewind.ports.engine import DatabaseError, Report
 from tidewind.ports.restore import Loaded
 
 KEYS_LATER_ROWS = 20_000
+TASK_BYTES = 16 * 1024 * 1024
+"""Text of rows in one transaction, where chunks are smaller: long enough that beginning and committing do not count,
+short enough for progress that is seen and a rollback that is not felt."""
 
 
 @dataclass
@@ -111,9 +114,20 @@ def keys_for_later(table: Table, definition: Definition) -> tuple[str, ...]:
 def _tasks_of(table: Table, where: str, chunks: Sequence[Chunk]) -> list[LoadTask]:
     parts = tuple(_rows(table, chunk) for chunk in chunks)
     if table.engine in TRANSACTIONAL:
-        return [LoadChunk(table=where, rows=part) for part in parts]
+        return [LoadChunks(table=where, parts=group) for group in _grouped(parts)]
     item = table_item(table.chunks) if parts else ""
     return [LoadWhole(table=where, empty=f"TRUNCATE TABLE {where}", item=item, parts=parts)] if parts else []
+
+
+def _grouped(parts: Sequence[Rows]) -> list[tuple[Rows, ...]]:
+    """Neighbours together, up to TASK_BYTES."""
+    groups: list[tuple[Rows, ...]] = []
+    for part in parts:
+        if groups and sum(one.row_bytes for one in groups[-1]) + part.row_bytes <= TASK_BYTES:
+            groups[-1] = (*groups[-1], part)
+        else:
+            groups.append((part,))
+    return groups
 
 
 def _rows(table: Table, chunk: Chunk) -> Rows:
@@ -134,8 +148,8 @@ def _rows(table: Table, chunk: Chunk) -> Rows:
 
 
 def _items(task: LoadTask) -> tuple[str, ...]:
-    if isinstance(task, LoadChunk):
-        return (task.rows.item,)
+    if isinstance(task, LoadChunks):
+        return tuple(rows.item for rows in task.parts)
     return (task.item,) if isinstance(task, LoadWhole) else ()
 
 
