@@ -50,10 +50,15 @@ def test_every_value_arrives_as_it_was(table):
     assert python_bound(text, columns) == wanted
 
 
-@given(st.integers(0, 4), st.text(alphabet="\\\t\nNtx", max_size=60).map(str.encode))
-@settings(max_examples=3000, deadline=None)
-def test_same_refusals_of_any_text(columns, text):
-    assert outcome(bound, text, columns) == outcome(python_bound, text, columns)
+text = st.text(alphabet="\\\t\nNtx", max_size=60).map(str.encode)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), text), min_size=20, max_size=20))
+@settings(max_examples=250, deadline=None)
+def test_same_refusals_of_any_text(cases):
+    """Many in each example: to begin an example takes Hypothesis longer than to draw a text and to judge it."""
+    for columns, given_text in cases:
+        assert outcome(bound, given_text, columns) == outcome(python_bound, given_text, columns)
 
 
 @pytest.mark.parametrize("text", [b"a", b"a\tb\n", b"\\x\n", b"a\\\n", b"\\"])
