@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import pytest
 
@@ -25,14 +26,15 @@ SPAN_HOURS = 3120
 INSTANTS = [NOW - timedelta(hours=ago) for ago in range(-20, SPAN_HOURS - 20)]
 
 
-def history(chance: random.Random) -> list[Backup]:
-    """Up to 12 backups of up to 130 days, in no order."""
-    pick = chance.random
-    count = int(pick() * 13)
-    backups = []
-    for number in range(count):
+@cache
+def pool(number: int) -> tuple[Backup, ...]:
+    """Backups of up to 130 days that may be a history's `number`th. To make them for each history took most of the time;
+    what a verdict depends on is how those of a history lie to each other, and that is drawn for each."""
+    pick = random.Random(f"pool {number}").random
+    made = []
+    for _ in range(3000):
         complete = pick() > 0.1
-        backups.append(
+        made.append(
             Backup(
                 backup_id=f"b{number}",
                 at=INSTANTS[int(pick() * SPAN_HOURS)],
@@ -43,7 +45,13 @@ def history(chance: random.Random) -> list[Backup]:
                 listed=pick() > 0.15,
             )
         )
-    return backups
+    return tuple(made)
+
+
+def history(chance: random.Random) -> list[Backup]:
+    """Up to 12 backups, in no order."""
+    pick = chance.random
+    return [pool(number)[int(pick() * 3000)] for number in range(int(pick() * 13))]
 
 
 def settings(chance: random.Random) -> RetentionSettings:
@@ -96,6 +104,8 @@ def check_bases(backups: Sequence[Backup], kept: set[str], reasons: dict[str, st
     for timeline in TIMELINES:
         end = window.timeline_ends.get(timeline, NOW)
         every = [one for one in backups if one.good and one.timeline == timeline]
+        if not every:
+            continue
         left = [one for one in every if one.backup_id in kept]
         times, times_left = [one.at for one in every], [one.at for one in left]
         probes = [start, end, NOW, *(instant - TICK for instant in times), *times]
