@@ -1,4 +1,7 @@
-"""Retention against brute force: random histories, and simulated years of daily rounds."""
+"""Retention against brute force: random histories, and simulated years of daily rounds.
+
+PYTEST_DONT_REWRITE: millions of assertions hold here, and what those that fail say for themselves is enough.
+"""
 
 import random
 from collections.abc import Iterable, Sequence
