@@ -8,9 +8,9 @@ from typing import Literal
 from schemas.replies import FieldError, Problem
 from tidewind.domain import timelines
 from tidewind.domain.ids import timeline_id
-from tidewind.domain.manifest import MANIFEST_FORMAT, Manifest
+from tidewind.domain.manifest import Manifest
 from tidewind.domain.problems import problem
-from tidewind.domain.records import RECORD_FORMAT, BackupOutcome, RegistryEntry, Timeline, Tombstone
+from tidewind.domain.records import BackupOutcome, RegistryEntry, Timeline, Tombstone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ def cluster_refusal(entry: RegistryEntry | None, cluster_id: str) -> Problem | N
 
 
 def backup_refusal(found: BackupFound, cluster_id: str, backup_id: str) -> Problem | None:
-    """Unknown, foreign, deleted, expired, unfinished or failed, too new."""
+    """Unknown, foreign, deleted, expired, unfinished or failed. What is too new, the reading of the record refuses."""
     stone = found.tombstone
     if stone is not None and stone.cause == "retention":
         return problem(
@@ -45,8 +45,6 @@ def backup_refusal(found: BackupFound, cluster_id: str, backup_id: str) -> Probl
     outcome = found.outcome
     if outcome is None:
         return _without_outcome(found, cluster_id, backup_id)
-    if outcome.format > RECORD_FORMAT:
-        return problem("backup-newer-format", f"Backup {backup_id} has record format {outcome.format}")
     if outcome.result != "completed" or outcome.manifest_key is None:
         return problem("backup-incomplete", f"Backup {backup_id} failed; it holds nothing that could be restored")
     return None
@@ -54,11 +52,6 @@ def backup_refusal(found: BackupFound, cluster_id: str, backup_id: str) -> Probl
 
 def manifest_refusal(manifest: Manifest, cluster_id: str, timeline: str | None) -> Problem | None:
     """What only the manifest tells."""
-    if manifest.format > MANIFEST_FORMAT:
-        return problem(
-            "backup-newer-format",
-            f"Backup {manifest.backup_id} has manifest format {manifest.format}; this release reads {MANIFEST_FORMAT}",
-        )
     if manifest.cluster_id != cluster_id:
         return problem(
             "backup-of-another-cluster", f"Backup {manifest.backup_id} was taken of cluster {manifest.cluster_id}"
