@@ -21,9 +21,8 @@ TIMES = 100
 class Repeated:
     """One command, sent again and again under one id."""
 
-    def __init__(self, protected: ProtectedShop, service: str, topic: str, kind: str, body: dict[str, Any]) -> None:
+    def __init__(self, protected: ProtectedShop, topic: str, kind: str, body: dict[str, Any]) -> None:
         self._protected = protected
-        self._service = service
         self._topic = topic
         self._kind = f"tidewind.{kind}.v1"
         self._body = {"cluster_id": CLUSTER, **body}
@@ -42,11 +41,11 @@ class Repeated:
         reply: dict[str, Any] = self._replies()[0]["data"]
         return reply
 
-    async def restart(self) -> None:
-        """Stop the service that works on it, and start another in its place."""
-        (running,) = (one for one in self._protected.deployment.processes if one.name == self._service and one.running)
-        await running.stop()
-        await self._protected.deployment.start(self._service)
+    async def restart(self, *services: str) -> None:
+        """Stop the services that it passes through, and start others in their place."""
+        for process in [one for one in self._protected.deployment.processes if one.name in services and one.running]:
+            await process.stop()
+        await self._protected.deployment.start(*services)
 
     def _replies(self) -> list[dict[str, Any]]:
         seen = self._protected.client.seen["replies"]
@@ -100,11 +99,11 @@ async def test_a_backup(protected: ProtectedShop, effects: Callable[[], dict[str
     once = {"jobs": 1, "backups": 1, "snapshots": 1, "attempts": 1, "operations": 1, "timelines": 0}
     if not Effects(protected).names(f"timelines/{CLUSTER}/*"):
         once["timelines"] = 1  # the first backup of all puts the root
-    repeated = Repeated(protected, "snapshotter", "commands", "backup.run", {"reason": "a hundred times"})
+    repeated = Repeated(protected, "commands", "backup.run", {"reason": "a hundred times"})
     reply = await repeated.send()
     job = reply["job_id"]
     assert (await protected.client.terminal(job))["type"] == "tidewind.backup.completed.v1"
-    await repeated.restart()
+    await repeated.restart("scheduler", "snapshotter")
     assert await repeated.send() == reply
     assert counts(effects()) == once, effects()
     # Another job of the same service is done from beginning to end: what had been begun before it would show.
@@ -125,7 +124,7 @@ async def test_a_restore(protected: ProtectedShop, effects: Callable[[], dict[st
     await shop.oops(root)
     root.close()
     wanted = {"mode": "snapshot", "backup_id": backup, "reason": "a hundred times"}
-    repeated = Repeated(protected, "restorer", "restores", "restore.request", wanted)
+    repeated = Repeated(protected, "restores", "restore.request", wanted)
     reply = await repeated.send()
     job = reply["job_id"]
     assert (await protected.client.terminal(job))["type"] == "tidewind.restore.completed.v1"
@@ -137,7 +136,7 @@ async def test_a_restore(protected: ProtectedShop, effects: Callable[[], dict[st
     root.close()
     written = await protected.content()
     assert written != good
-    await repeated.restart()
+    await repeated.restart("restorer")
     assert await repeated.send() == reply
     # A backup waits for whatever restore of its cluster has begun: after it, a second one would have ended.
     await protected.backup()
