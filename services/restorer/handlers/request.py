@@ -30,7 +30,7 @@ class RequestRestore:
         """Accepted with the plan in the answer; the plan is made before anything is promised."""
         command = incoming.command
         assert isinstance(command, RestoreRequest)
-        wrong = refusals.cluster_refusal(incoming.cluster, command.cluster_id)
+        wrong = refusals.cluster_refusal(incoming.cluster, command.cluster_id, self._tools.engines.keys())
         if wrong is not None:
             return Reject(problem=wrong)
         assert incoming.cluster is not None

@@ -29,7 +29,7 @@ class UndoRestore:
     async def decide(self, incoming: Incoming) -> Decision:
         command = incoming.command
         assert isinstance(command, RestoreUndo)
-        wrong = refusals.cluster_refusal(incoming.cluster, command.cluster_id)
+        wrong = refusals.cluster_refusal(incoming.cluster, command.cluster_id, self._tools.engines.keys())
         if wrong is None and not command.dry_run:
             other = await restores.running(self._tools.ledger, command.cluster_id, but=incoming.job_id)
             wrong = refusals.second_restore_refusal(command.cluster_id, other)

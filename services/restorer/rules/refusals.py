@@ -1,6 +1,6 @@
 """Why a command about a restore is refused. Each rule returns the problem, or None where nothing speaks against it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -23,13 +23,15 @@ class BackupFound:
     begun: bool = False
 
 
-def cluster_refusal(entry: RegistryEntry | None, cluster_id: str) -> Problem | None:
+def cluster_refusal(entry: RegistryEntry | None, cluster_id: str, engines: Collection[str]) -> Problem | None:
+    """`engines` are those whose clusters can be restored."""
     if entry is None:
         return problem("unknown-cluster", f"There is no cluster {cluster_id}")
     if entry.state == "retired":
         return problem("cluster-retired", f"{cluster_id} is retired; its backups are kept but no longer put back")
-    if entry.engine != "mariadb":
-        return problem("unsupported-engine", f"{cluster_id} runs {entry.engine}; restore works for mariadb so far")
+    if entry.engine not in engines:
+        able = ", ".join(sorted(engines))
+        return problem("unsupported-engine", f"{cluster_id} runs {entry.engine}; restore works for {able} so far")
     return None
 
 

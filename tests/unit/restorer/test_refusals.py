@@ -114,7 +114,7 @@ def test_an_older_restore_is_told_which_undo_comes_first():
 
 
 def test_clusters():
-    assert name_of(refusals.cluster_refusal(None, "shop")) == "unknown-cluster"
-    assert name_of(refusals.cluster_refusal(entry(engine="tidb"), "shop")) == "unsupported-engine"
-    assert name_of(refusals.cluster_refusal(entry(state="retired"), "shop")) == "cluster-retired"
-    assert refusals.cluster_refusal(entry(), "shop") is None
+    assert name_of(refusals.cluster_refusal(None, "shop", ["mariadb"])) == "unknown-cluster"
+    assert name_of(refusals.cluster_refusal(entry(engine="tidb"), "shop", ["mariadb"])) == "unsupported-engine"
+    assert name_of(refusals.cluster_refusal(entry(state="retired"), "shop", ["mariadb"])) == "cluster-retired"
+    assert refusals.cluster_refusal(entry(), "shop", ["mariadb"]) is None
