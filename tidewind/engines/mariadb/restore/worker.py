@@ -16,7 +16,7 @@ from typing import Final
 from tidewind.domain.manifest import Column
 from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw, raw_rows
 from tidewind.engines.mariadb.illformed import WARNINGS_MAX, IllFormedWriter, ill_formed_rows, without_rows
-from tidewind.engines.mariadb.loading import WARNING_ERROR_VALUE, WARNING_ILL_FORMED
+from tidewind.engines.mariadb.loading import unexpected_warning
 from tidewind.engines.mariadb.quoting import text_literal
 from tidewind.engines.mariadb.restore import checker
 from tidewind.engines.mariadb.restore.binding import BindingConnection, NotTaken, insert_rows
@@ -50,7 +50,7 @@ class Start:
 class Rows:
     """One object and the statement that loads it under `settings`; `insert` is another that may be tried before, inside
     a transaction, by array binding. Size and counts are the manifest's. `has_members`: a column is ENUM or SET, whose
-    error value the server warns of."""
+    error value the server warns of. `computed`: the table has other columns, which the server computes."""
 
     key: str
     size: int
@@ -63,6 +63,7 @@ class Rows:
     statement: str
     settings: Mapping[str, str]
     has_members: bool
+    computed: bool = False
     insert: str | None = None
 
 
@@ -308,9 +309,8 @@ class _Worker:
     def _judge_warnings(self, rows: Rows) -> tuple[frozenset[int], str]:
         """Rows whose text is not well formed, and the first warning that should not be, in words."""
         warnings = raw_rows(self._connection(), self._start.access, "SHOW WARNINGS")
-        expected = {WARNING_ILL_FORMED, *([WARNING_ERROR_VALUE] if rows.has_members else [])}
-        other = next((f"; it warned: {text} ({code})" for _, code, text in warnings if code not in expected), "")
-        return frozenset(ill_formed_rows(warnings)), other
+        other = unexpected_warning(warnings, rows.columns, has_members=rows.has_members, computed=rows.computed)
+        return frozenset(ill_formed_rows(warnings)), f"; {other}" if other else ""
 
     def _prepare_writer(self, rows: Rows) -> None:
         self._writer = IllFormedWriter(self._connection(), self._start.access, rows.schema, rows.table, rows.columns)
