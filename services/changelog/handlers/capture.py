@@ -18,8 +18,8 @@ from tidewind.domain.records import RegistryEntry
 from tidewind.ports.capture import CaptureEngine, LogBroken, LogUnsuitable, Resume
 from tidewind.ports.engine import Address, DatabaseError
 from tidewind.ports.store import StoreError
+from tidewind.runtime.failures import problem_of
 from tidewind.runtime.secrets import resolve_login
-from tidewind.runtime.store_problems import store_problem
 
 log = structlog.get_logger()
 
@@ -60,12 +60,8 @@ class Capture:
             except Reread:
                 log.warning("The archive misses something; the log is read again", cluster=self._cluster)
                 self._from_store, self._sent, pause = True, None, 0.0
-            except DatabaseError as error:
-                self._notices.stopped(problem(error.kind, error.detail, next_step=error.next_step), state="waiting")
-            except Refused as refused:
-                self._notices.stopped(refused.problem, state="waiting")
-            except StoreError as error:
-                self._notices.stopped(store_problem(error), state="waiting")
+            except (Refused, DatabaseError, StoreError) as error:
+                self._notices.stopped(problem_of(error), state="waiting")
             await self._tools.clock.sleep(pause)
 
     @property

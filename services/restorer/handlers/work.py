@@ -10,7 +10,7 @@ from services.restorer.handlers import pins, planning
 from services.restorer.handlers.hold import Hold
 from services.restorer.handlers.memory import JobMemory
 from services.restorer.handlers.notices import Mode, Notices
-from services.restorer.handlers.restoration import Restoration, problem_of
+from services.restorer.handlers.restoration import Restoration, trouble_of
 from services.restorer.handlers.sources import Origin
 from services.restorer.handlers.stages import Stages
 from services.restorer.handlers.tools import RestoreTools
@@ -61,7 +61,7 @@ async def carry_out(
         except LeaseLost:
             raise
         except Exception as error:
-            why = problem_of(error)
+            why = trouble_of(error)
             log.warning(
                 why.detail,
                 action="restore-attempt-failed",
@@ -82,7 +82,7 @@ async def _announced(tools: RestoreTools, context: JobContext) -> bool:
         except LeaseLost:
             raise
         except Exception as error:
-            log.warning(problem_of(error).detail, action="restore-ledger-unreadable", job=context.job.job_id)
+            log.warning(trouble_of(error).detail, action="restore-ledger-unreadable", job=context.job.job_id)
             await tools.clock.sleep(tools.settings.retry_pause_s)
 
 
@@ -173,7 +173,7 @@ async def _origin_again(
     except LeaseLost:
         raise
     except Exception as error:
-        why = problem_of(error)
+        why = trouble_of(error)
         await memory.keep("failure", {"step": "load", "problem": why.model_dump(mode="json")})
         return Origin(source=None, timeline=ids.ROOT_TIMELINE, cut=None, backup_id=None)
 

@@ -21,7 +21,7 @@ from schemas.status import BackupStatus
 from services.snapshotter.handlers.connection import connection
 from services.snapshotter.handlers.histories import newest_history
 from services.snapshotter.handlers.manifests import manifest_of, write_manifest
-from services.snapshotter.handlers.outcomes import completed_outcome, failed_outcome, problem_of
+from services.snapshotter.handlers.outcomes import completed_outcome, failed_outcome
 from services.snapshotter.handlers.statuses import backup_status
 from services.snapshotter.handlers.tools import SnapshotTools
 from services.snapshotter.rules.attempts import Again, after_failure, attempt_number
@@ -34,6 +34,7 @@ from tidewind.domain.records import BackupOutcome, RegistryEntry, Timeline, pars
 from tidewind.ports.engine import DatabaseError, SnapshotContent, SnapshotRequest
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
 from tidewind.ports.store import ObjectMissing, StoreError, StoreUnavailable
+from tidewind.runtime.failures import problem_of
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.log_archive import LogArchive
 

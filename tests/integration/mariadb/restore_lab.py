@@ -46,11 +46,13 @@ from tidewind.engines.mariadb.restore.closing import OWN_PATTERN
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
 from tidewind.engines.mariadb.restore.names import WORK_SCHEMA
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
-from tidewind.ports.engine import Login, SnapshotRequest
+from tidewind.ports.engine import DatabaseError, Login, SnapshotRequest
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobKind, Reject
 from tidewind.ports.restore import RestoreEngine
+from tidewind.ports.store import StoreError
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.clock import SystemClock
+from tidewind.runtime.failures import problem_of
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.operations import OperationLock
@@ -235,8 +237,8 @@ class Lab:
         )
         try:
             decision = await self.kinds[command].decide(incoming)
-        except Refused as refusal:
-            decision = Reject(problem=refusal.problem)
+        except (Refused, DatabaseError, StoreError) as error:
+            decision = Reject(problem=problem_of(error))
         if not isinstance(decision, Accept):
             assert isinstance(decision, Reject)
             return decision

@@ -16,7 +16,7 @@ from services.changelog.handlers.capture import Capture
 from services.changelog.handlers.notices import CaptureNotices
 from services.changelog.handlers.sending import CaptureTools
 from services.changelog.settings import ChangelogSettings
-from tests.fakes import ManualClock, RecordingPublisher, SharedView
+from tests.fakes import ManualClock, RecordingPublisher, SharedView, until
 from tests.unit.changelog.logs import PREAMBLE, SECOND
 from tidewind.domain.blocks import block_name, unpack_block
 from tidewind.domain.log_stream import Block, Mark, SessionStart, State, StateKind, Transaction
@@ -134,11 +134,16 @@ class Bench:
         self.capture = Capture(entry(), self.engine, tools)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Time passes until it holds."""
-        async with asyncio.timeout(10):
-            while not condition():
-                self.clock.advance(1)
-                await asyncio.sleep(0.01)
+        """Time passes until it holds, whenever somebody waits for it."""
+
+        def holds() -> bool:
+            if condition():
+                return True
+            if self.clock.awaited:
+                self.clock.advance_to_next()
+            return False
+
+        await until(holds, deadline_s=10)
 
     def said(self) -> list[Message]:
         return [one for one in self.kafka.of(STATUS) if one.type == "tidewind.status.capture.v1"]
