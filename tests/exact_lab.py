@@ -139,7 +139,7 @@ class ExactLab:
         except Exception as error:
             await self.points.clear()
             return [f"from {source.manifest.position}: {type(error).__name__}: {error}"]
-        differing = (await _seen(self.points.target, user=SERVICE.user, password=SERVICE.password)).differences(right)
+        differing = (await seen(self.points.target, user=SERVICE.user, password=SERVICE.password)).differences(right)
         return [f"from {source.manifest.position}: {one}" for one in differing]
 
     async def _judged(self, position: str) -> Content:
@@ -147,11 +147,11 @@ class ExactLab:
         await asyncio.to_thread(self.points.replicate_to, position)
         # Account tables that were changed by hand: a restored server has read them.
         run(client(self.points.replica), "FLUSH NO_WRITE_TO_BINLOG PRIVILEGES")
-        return await _seen(self.points.replica)
+        return await seen(self.points.replica)
 
 
-async def _seen(server: PrivateMariaDB, **login: str) -> Content:
-    """A server's content, with what no log holds left out: a foreign key that changes rows whose history is kept dates
+async def seen(server: PrivateMariaDB, **login: str) -> Content:
+    """A server's content, as `content_of` reads it, with what no log holds left out: a foreign key that changes rows whose history is kept dates
     it with fractions of a second, and the log has whole ones. A replica makes some up."""
     found = await content_of(server, **login)
     connection = await server.connect(**login)
