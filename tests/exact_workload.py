@@ -311,6 +311,20 @@ def _routines(rng: Random, do: Do) -> None:
     )
 
 
+def _xa_left(rng: Random, do: Do) -> None:
+    """Prepared, and ended much later, so that backups and points lie between the two."""
+    name = f"left{rng.randint(0, 10**9)}"
+    xid = f"'{name}', 'branch', {rng.randint(1, 9)}"
+    do(f"XA START {xid}")
+    do(f"INSERT INTO shop.prepared (v) VALUES ('{name}'), ('{rng.randint(0, 9)}')")
+    do(f"INSERT INTO shop.audit (what) VALUES ('{name[:30]}')")
+    do(f"XA END {xid}")
+    do(f"XA PREPARE {xid}")
+    for _ in range(rng.randint(5, 40)):
+        do("SELECT 'waiting for the others'")
+    do(f"XA {rng.choice(('COMMIT', 'COMMIT', 'ROLLBACK'))} {xid}")
+
+
 def _thinks(rng: Random, do: Do) -> None:
     do(f"DO SLEEP({rng.random() / 3:.3f})")
 
@@ -327,6 +341,7 @@ OPERATIONS: Sequence[tuple[int, Operation]] = (
     (8, _histories),
     (8, _more_accounts),
     (8, _routines),
+    (4, _xa_left),
 )
 SPARING_DEFINITIONS: Sequence[tuple[int, Operation]] = (
     *((weight, operation) for weight, operation in COMMON if operation.__name__ in _WITHOUT_DEFINITIONS),
