@@ -14,11 +14,13 @@ import pytest
 
 from tests.exact_lab import ExactLab, seen
 from tests.exact_workload import OPERATIONS, SETUP, SPARING_DEFINITIONS
-from tests.integration.mariadb.snapshot_support import client, run
+from tests.integration.mariadb.snapshot_support import client, rows, run
 from tests.integration.mariadb.test_snapshot_values import fill
 from tests.point_lab import SERVICE, lab_in
 from tests.replay_workload import Interleaved, run_workload
 from tidewind.domain.gtids import GtidList
+from tidewind.engines.mariadb.attempt import Attempt
+from tidewind.engines.mariadb.catalogue import Catalogue
 from tidewind.runtime.workers import prepare_workers
 
 SEED = int(os.environ.get("TIDEWIND_SEED", "0")) or int.from_bytes(os.urandom(3), "big")
@@ -119,6 +121,33 @@ async def test_statements_that_were_once_replayed_otherwise(lab: ExactLab) -> No
         ends.append(lab.position())
     await lab.archive(Random(SEED), mean_bytes=20_000)
     await prove(lab, [(gtid, after) for gtid, after in lab.restorable() if after in ends])
+
+
+async def test_tables_emptied_and_made_anew_while_a_backup_was_taken(lab: ExactLab, monkeypatch: Any) -> None:
+    """Between the moment that the backup shows and the one at which it reads tables without transactions."""
+    create = rows(client(lab.points.source), "SHOW CREATE TABLE other.two")[0][1]
+    read = Attempt._read_untransacted
+
+    async def read_later(attempt: Attempt, catalogue: Catalogue) -> Any:
+        run(
+            client(lab.points.source),
+            "USE other",
+            "TRUNCATE TABLE one",
+            "INSERT INTO one VALUES (1, 'new')",
+            "DROP TABLE two",
+            create,
+            "INSERT INTO two VALUES (2, 'new')",
+            "ALTER TABLE aria DROP COLUMN b",
+            "ALTER TABLE aria ADD COLUMN b VARCHAR(20) DEFAULT NULL",
+            "INSERT INTO aria VALUES (3, 'new')",
+        )
+        return await read(attempt, catalogue)
+
+    monkeypatch.setattr(Attempt, "_read_untransacted", read_later)
+    await lab.base()
+    run(client(lab.points.source), "INSERT INTO other.one VALUES (4, 'later')", "TRUNCATE TABLE other.two")
+    await lab.archive(Random(SEED), mean_bytes=20_000)
+    await prove(lab, lab.restorable())
 
 
 async def test_every_value_of_every_type_keeps_its_bits_through_a_replay(lab: ExactLab) -> None:

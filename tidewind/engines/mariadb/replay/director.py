@@ -282,6 +282,15 @@ class Director:
             return
         if self._barrier_at < at - 1:
             self._barrier(at - 1)
+        judged = self._routes.judge(query.text, query.schema, gtid) if decision.kind == "definition" else "run"
+        if judged == "refuse":
+            raise DatabaseError(
+                "replay-refused",
+                f"{gtid} defines a table without transactions together with others while the backup was taken",
+            )
+        if judged == "skip":
+            self._barrier(at)
+            return
         stamp = int.from_bytes(event[:4], "little")
         self._keys.drop_named(query.text)
         logged = Logged(query=query, decision=decision, stamp=stamp, at=at, gtid=gtid)

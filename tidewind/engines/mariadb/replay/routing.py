@@ -7,8 +7,10 @@ from typing import Literal
 from tidewind.domain.gtids import Gtid, GtidList
 from tidewind.engines.mariadb.log.cursor import Cursor
 from tidewind.engines.mariadb.log.events import HEADER_BYTES
+from tidewind.engines.mariadb.replay.classify import beginning
 from tidewind.engines.mariadb.replay.counting import RowCounter
 from tidewind.engines.mariadb.replay.lanes import Lanes
+from tidewind.engines.mariadb.replay.read_later import Judgement, judge
 from tidewind.engines.mariadb.replay.tables import Catalogue, TableFacts
 from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES, is_ours
 
@@ -63,6 +65,18 @@ class Routes:
         """Whether the base holds this transaction's changes of a table."""
         own = self._own_positions.get((schema, table))
         return own is not None and own.holds(Gtid.parse(gtid))
+
+    def judge(self, text: bytes, schema: bytes, gtid: str) -> Judgement:
+        """What is to be done with a definition, as to what the base holds of it already."""
+        own = {table for table, upto in self._own_positions.items() if upto.holds(Gtid.parse(gtid))}
+        if all(where == _SERVER for where, _ in own):
+            return "run"
+        return judge(
+            beginning(text, of=len(text), encoding="utf-8"),
+            schema.decode("utf-8", "replace"),
+            lambda where, table: (where, table) in own,
+            lambda where: any(one == where for one, _ in own),
+        )
 
     def _make(self, event: memoryview, body: bytes) -> Route:
         schema, table = names_of(body)
