@@ -6,6 +6,7 @@ To run more of them, or those of a failure again: TIDEWIND_POINTS=1000 TIDEWIND_
 import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,13 +15,16 @@ import pytest
 
 from tests.exact_lab import ExactLab, seen
 from tests.exact_workload import OPERATIONS, SETUP, SPARING_DEFINITIONS
-from tests.integration.mariadb.snapshot_support import client, rows, run
+from tests.integration.mariadb.snapshot_support import address_of, client, rows, run
 from tests.integration.mariadb.test_snapshot_values import fill
 from tests.point_lab import SERVICE, lab_in
 from tests.replay_workload import Interleaved, run_workload
 from tidewind.domain.gtids import GtidList
 from tidewind.engines.mariadb.attempt import Attempt
 from tidewind.engines.mariadb.catalogue import Catalogue
+from tidewind.engines.mariadb.connection import Access, Control
+from tidewind.engines.mariadb.log.unlogged import Unlogged
+from tidewind.ports.engine import Login
 from tidewind.runtime.workers import prepare_workers
 
 SEED = int(os.environ.get("TIDEWIND_SEED", "0")) or int.from_bytes(os.urandom(3), "big")
@@ -121,6 +125,35 @@ async def test_statements_that_were_once_replayed_otherwise(lab: ExactLab) -> No
         ends.append(lab.position())
     await lab.archive(Random(SEED), mean_bytes=20_000)
     await prove(lab, [(gtid, after) for gtid, after in lab.restorable() if after in ends])
+
+
+async def test_servers_come_as_they_were_last_seen(lab: ExactLab) -> None:
+    """No log holds them; what capture looks at from time to time stands in the segments."""
+    source = client(lab.points.source)
+    known = "FOREIGN DATA WRAPPER mysql OPTIONS (HOST '10.0.0.1', USER 'far', PASSWORD 'pass''word', PORT 3307)"
+    run(source, f"CREATE SERVER in_backup {known}", f"CREATE SERVER changed {known}")
+    await lab.base()
+    run(
+        source,
+        "DROP SERVER in_backup",
+        "ALTER SERVER changed OPTIONS (HOST 'é.example.org')",
+        f"CREATE SERVER newer {known}",
+        "CREATE USER newer@'%'",
+    )
+    account = Login(user=lab.points.source.user, password=lab.points.source.password)
+    async with await Control.connect(Access(address=address_of(lab.points.source), login=account)) as control:
+        state = await Unlogged(control).look("servers")
+    assert state is not None
+    wanted = rows(source, "SELECT * FROM mysql.servers ORDER BY 1")
+    run(source, "DROP SERVER newer")
+    await lab.archive(Random(SEED), mean_bytes=20_000)
+    point = replace(lab.points.point(lab.restorable()[-1][1]), states={"servers": state.content})
+    await lab.points.restore_from(point)
+    found = await lab.points.target.connect(user=SERVICE.user, password=SERVICE.password)
+    async with found.cursor() as cursor:
+        await cursor.execute("SELECT * FROM mysql.servers ORDER BY 1")
+        assert list(await cursor.fetchall()) == wanted
+    found.close()
 
 
 async def test_tables_emptied_and_made_anew_while_a_backup_was_taken(lab: ExactLab, monkeypatch: Any) -> None:
