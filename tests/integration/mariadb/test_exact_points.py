@@ -4,6 +4,7 @@ To run more of them, or those of a failure again: TIDEWIND_POINTS=1000 TIDEWIND_
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -58,6 +59,14 @@ STATEMENTS: Mapping[str, Sequence[str]] = {
         "ROLLBACK TO SAVEPOINT one",
         "DELETE FROM shop.parents WHERE id = 3",
         "COMMIT",
+    ),
+    "variables of a statement that changed rows and was logged itself": (
+        "SET SESSION binlog_format = STATEMENT",
+        "SET NAMES latin1",
+        "SET @r = 0.1e0 + 0.2e0, @small = -5e-324, @d = -12345678901.123456789, @e = 0.000000001, @i = -7, @n = NULL",
+        "SET @s = _latin1 X'e4', @u = CAST(-1 AS UNSIGNED)",
+        "INSERT INTO shop.zoned (n, s) VALUES (@d, CONCAT(@r)), (@e, @r = 0.3e0), (@i, @s), (@n, @u), (@small * 1e308, 'small')",
+        "INSERT INTO shop.zoned (n, s) VALUES (RAND(), LAST_INSERT_ID())",
     ),
 }
 """What was once replayed otherwise, by what it is."""
@@ -150,10 +159,10 @@ async def test_servers_come_as_they_were_last_seen(lab: ExactLab) -> None:
     point = replace(lab.points.point(lab.restorable()[-1][1]), states={"servers": state.content})
     await lab.points.restore_from(point)
     found = await lab.points.target.connect(user=SERVICE.user, password=SERVICE.password)
-    async with found.cursor() as cursor:
-        await cursor.execute("SELECT * FROM mysql.servers ORDER BY 1")
-        assert list(await cursor.fetchall()) == wanted
-    found.close()
+    with contextlib.closing(found):
+        async with found.cursor() as cursor:
+            await cursor.execute("SELECT * FROM mysql.servers ORDER BY 1")
+            assert list(await cursor.fetchall()) == wanted
 
 
 async def test_tables_emptied_and_made_anew_while_a_backup_was_taken(lab: ExactLab, monkeypatch: Any) -> None:

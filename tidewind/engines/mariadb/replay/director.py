@@ -211,7 +211,7 @@ class Director:
 
         self._barrier(progress.place(ordinal, 0) - 1)
         rows = progress.pass_barrier(self._restore_id, at, self._counts.rows, self._totals())
-        self._statements.serial(gtid, at, Steps(gtid, route, self._plain).of(events), rows)
+        self._statements.serial(gtid, at, Steps(gtid, route, self._plain, self._statements.collations).of(events), rows)
         self._barrier_at = at
 
     def _events(self, ordinal: int, gtid: str, events: Iterator[Raw], alter: int) -> None:
