@@ -134,6 +134,7 @@ class LogArchive:
             complete_us=head.complete_us,
             last_us=head.last_us,
             segments=head.number,
+            stamped=head.stamped,
         )
 
     async def reaches(self, cluster: str) -> list[Reach]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 from tidewind.domain.gtids import Gtid, GtidList
 from tidewind.domain.log_stream import Block, Mark, SessionStart, State, Transaction, clamp_times
-from tidewind.domain.segments import SEGMENT_AGE_S, SEGMENT_BYTES, SegmentHead
+from tidewind.domain.segments import SEGMENT_AGE_S, SEGMENT_BYTES, SegmentHead, with_stamped
 
 TRIM_BYTES = 64 << 20
 """Most bytes kept while looking for the first transaction of a new session that is not held."""
@@ -47,6 +47,7 @@ class Place:
     preamble: str
     time_us: int
     complete_us: int
+    stamped: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,7 @@ class Assembly:
             preamble=head.preamble,
             time_us=head.last_us if head.last_us is not None else self.place.time_us,
             complete_us=head.complete_us,
+            stamped=head.stamped,
         )
 
     def _drafted(self, place: Place, ended: tuple[Transaction, ...], upto: int) -> Draft:
@@ -251,6 +253,10 @@ class Assembly:
         last_us = ended[-1].time_us if ended else None
         marked = self._mark is not None and position.covers(GtidList.parse(self._mark.position))
         complete_us = self._complete_us if marked else max(place.complete_us, (last_us or 0) - 1)
+        stamps, stamped = self._start < self._stamped_to, place.stamped
+        if stamps and ended:
+            known = max(place.complete_us, place.time_us)
+            stamped = with_stamped(stamped, min(known, ended[0].time_us), ended[-1].time_us)
         head = SegmentHead(
             cluster_id=self.cluster,
             history=place.history,
@@ -263,7 +269,7 @@ class Assembly:
             first_us=ended[0].time_us if ended else None,
             last_us=last_us,
             complete_us=complete_us,
-            precision="stamps" if self._start < self._stamped_to else "clock",
+            precision="stamps" if stamps else "clock",
             transactions=len(ended),
             preamble=self._preamble,
             table_stored=0,
@@ -271,6 +277,7 @@ class Assembly:
             frames=(),
             states=tuple(self._states),
             marks=() if self._mark is None else (self._mark,),
+            stamped=stamped,
             sealed_us=0,
         )
         return Draft(head=head, transactions=ended, data=bytes(self._data[: upto - self._start]))

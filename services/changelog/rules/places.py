@@ -46,6 +46,7 @@ def place_of(history: History, last: SegmentRef | None) -> Place:
         preamble=head.preamble,
         time_us=head.last_us or head.complete_us,
         complete_us=head.complete_us,
+        stamped=head.stamped,
     )
 
 
