@@ -44,7 +44,7 @@ class RequestRestore:
                 return Reject(problem=wrong)
         try:
             origin = await self._find(command, None)
-            plan = await planning.make_plan(self._tools, incoming.cluster, origin)
+            plan = await planning.make_plan(self._tools, incoming.cluster, origin, shown=True)
         except DatabaseError as error:
             return Reject(problem=problem(error.kind, error.detail, next_step=error.next_step))
         except StoreUnavailable:

@@ -42,7 +42,7 @@ class UndoRestore:
         assert incoming.cluster is not None
         origin = await safeguard_origin(self._tools, command.cluster_id, command.restore_id, checked=True)
         try:
-            plan = await planning.make_plan(self._tools, incoming.cluster, origin)
+            plan = await planning.make_plan(self._tools, incoming.cluster, origin, shown=True)
         except DatabaseError as error:
             return Reject(problem=problem(error.kind, error.detail, next_step=error.next_step))
         shown = plan.to_json()

@@ -18,13 +18,14 @@ from tidewind.engines.mariadb.log.statements import parse_query
 from tidewind.engines.mariadb.log.tables import RowCounts, TableMap, count_rows, parse_table_map
 from tidewind.ports.capture import Summary, TableChange
 
-LONGEST_STATEMENT: Final = 200
+LONGEST_STATEMENT: Final = 4_000
 _BOUNDS: Final = frozenset({"BEGIN", "COMMIT", "ROLLBACK"})
 _LITERAL: Final = r"""(?:'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")"""
 _SECRETS: Final = re.compile(
-    rf"(\b(?:BY|PASSWORD|USING|AS|VIA)\b(?:\s+PASSWORD)?[\s=(]*){_LITERAL}", re.IGNORECASE | re.DOTALL
+    rf"((?:\b(?:BY|PASSWORD|USING|AS|VIA|CONNECTION)\b(?:\s+PASSWORD)?|=)[\s=(]*){_LITERAL}", re.IGNORECASE | re.DOTALL
 )
-_ACCOUNTS: Final = re.compile(r"\b(USER|GRANT|PASSWORD|SERVER|IDENTIFIED|MASTER)\b", re.IGNORECASE)
+"""Also behind a bare `=`: SET PASSWORD FOR 'a'@'b' = '…'."""
+_ACCOUNTS: Final = re.compile(r"\b(USER|GRANT|PASSWORD|SERVER|IDENTIFIED|MASTER|CONNECTION)\b", re.IGNORECASE)
 
 
 class MariaDBLogDecoder:
@@ -32,7 +33,7 @@ class MariaDBLogDecoder:
         description = parse_format_description(preamble)
         maps: dict[int, TableMap] = {}
         counts: dict[tuple[bytes, bytes], RowCounts] = {}
-        statements: list[str] = []
+        statements: list[tuple[str, str]] = []
         for event in iterate(transaction, description):
             if event.type == TABLE_MAP:
                 table = parse_table_map(event.body, description.post_header_length(TABLE_MAP))
@@ -40,9 +41,10 @@ class MariaDBLogDecoder:
             elif event.type in ROWS:
                 _count(event.type, event.body, description, maps, counts)
             elif event.type in (QUERY, QUERY_COMPRESSED):
-                text = parse_query(event.type, event.body).text.decode("utf-8", "replace").strip()
+                query = parse_query(event.type, event.body)
+                text = query.text.decode("utf-8", "replace").strip()
                 if text.upper() not in _BOUNDS:
-                    statements.append(masked(text))
+                    statements.append((masked(text), query.schema.decode("utf-8", "replace")))
         return Summary(
             tables=tuple(
                 TableChange(
@@ -54,7 +56,8 @@ class MariaDBLogDecoder:
                 )
                 for (schema, table), count in counts.items()
             ),
-            statements=tuple(statements),
+            statements=tuple(text for text, _ in statements),
+            schemas=tuple(schema for _, schema in statements),
         )
 
 
@@ -74,8 +77,8 @@ def _count(
 
 
 def masked(statement: str) -> str:
-    """On one line, shortened, with the literals behind words that introduce secrets taken out. A statement about
-    accounts or servers shows no literal but names of accounts."""
+    """On one line, with the literals behind words that introduce secrets taken out. A statement about
+    accounts or servers shows no literal but names of accounts. Cut off above LONGEST_STATEMENT, which shows as `…`."""
     line = " ".join(statement.split())
     if _ACCOUNTS.search(line):
         line = _SECRETS.sub(lambda found: f"{found[1]}'…'", line)
