@@ -243,6 +243,8 @@ class LogArchive:
             return b"".join([piece async for piece in self._store.stream(key, start=start, length=length)])
         except ObjectMissing:
             raise _missing(key) from None
+        except ObjectDamaged as error:
+            raise LogDamaged(error.operation, key, error.cause, _DAMAGED) from None
 
 
 def in_a_row(where: str, singles: Sequence[LogObject], rolled: Sequence[LogObject]) -> list[LogObject]:
