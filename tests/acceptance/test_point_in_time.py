@@ -103,6 +103,7 @@ async def test_an_accident_is_undone_to_the_transaction_before_it(
         plan = planned["plan"]
         assert plan["point"]["last_kept"] == last_good
         assert plan["beta"] is True
+        assert plan["replayed_transactions"] == 5, "what was written between the base and the accident"
         undone = plan["undone"]
         assert (undone["transactions"], undone["transactions_at_least"], undone["rows_at_least"]) == (14, False, False)
         assert undone["tables"] == [

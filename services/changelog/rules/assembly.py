@@ -254,9 +254,9 @@ class Assembly:
         marked = self._mark is not None and position.covers(GtidList.parse(self._mark.position))
         complete_us = self._complete_us if marked else max(place.complete_us, (last_us or 0) - 1)
         stamps, stamped = self._start < self._stamped_to, place.stamped
-        if stamps and ended:
-            known = max(place.complete_us, place.time_us)
-            stamped = with_stamped(stamped, min(known, ended[0].time_us), ended[-1].time_us)
+        late = [one.time_us for one in ended if one.start < self._stamped_to]
+        if late:
+            stamped = with_stamped(stamped, min(max(place.complete_us, place.time_us), late[0]), late[-1])
         head = SegmentHead(
             cluster_id=self.cluster,
             history=place.history,

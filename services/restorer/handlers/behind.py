@@ -17,9 +17,11 @@ from tidewind.domain.gtids import Gtid, GtidList
 from tidewind.domain.lived import Leg, Lived, Piece, pieces, usable
 from tidewind.domain.log_stream import Transaction
 from tidewind.domain.records import RegistryEntry
+from tidewind.domain.segments import SegmentRef
 from tidewind.domain.trails import undone_by
 from tidewind.ports.capture import LogDecoder, Summary
 from tidewind.ports.store import StoreError, StoreUnavailable
+from tidewind.runtime.log_archive import LogArchive
 from tidewind.runtime.log_reader import ReadTransaction, Verdict, chosen
 
 log = structlog.get_logger()
@@ -117,13 +119,8 @@ class _Looking:
             if self._clock.monotonic() > self._deadline:
                 self.counted = False
                 return
-            begin, end = GtidList.parse(ref.head.from_position), GtidList.parse(ref.head.to_position)
-            if begin.covers(after) and upto.covers(end):
-                self.transactions += ref.head.transactions
-                continue
-            for one in await self._archived.transactions(ref):
-                self.transactions += _within(one, after, upto)
-            if end.covers(upto):
+            self.transactions += await count_in(self._archived, ref, after, upto)
+            if GtidList.parse(ref.head.to_position).covers(upto):
                 return
 
     async def read(self, legs: tuple[Leg, ...]) -> None:
@@ -195,6 +192,11 @@ class _Looking:
         ]
 
 
-def _within(one: Transaction, after: GtidList, upto: GtidList) -> bool:
-    gtid = Gtid.parse(one.gtid)
-    return upto.holds(gtid) and not after.holds(gtid)
+async def count_in(archived: LogArchive, ref: SegmentRef, after: GtidList, upto: GtidList) -> int:
+    """How many transactions behind `after` up to `upto` end in a segment: its head tells, and its table where it lies
+    across one of the two. Raises StoreError."""
+    begin, end = GtidList.parse(ref.head.from_position), GtidList.parse(ref.head.to_position)
+    if begin.covers(after) and upto.covers(end):
+        return ref.head.transactions
+    gtids = [Gtid.parse(one.gtid) for one in await archived.transactions(ref)]
+    return sum(upto.holds(gtid) and not after.holds(gtid) for gtid in gtids)

@@ -4,13 +4,14 @@ import asyncio
 
 import structlog
 
-from services.restorer.handlers.behind import Seen, look_behind
+from services.restorer.handlers.behind import Seen, count_in, look_behind
 from services.restorer.handlers.connection import target_of
 from services.restorer.handlers.points import read_lived
 from services.restorer.handlers.sources import Origin
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.rules import plan as plans
 from services.restorer.rules.plan import Plan, PlannedLeg, PointPlan
+from tidewind.domain.gtids import GtidList
 from tidewind.domain.problems import refused
 from tidewind.domain.records import RegistryEntry
 from tidewind.ports.engine import TargetState
@@ -75,8 +76,9 @@ async def _point(tools: RestoreTools, entry: RegistryEntry, origin: Origin) -> P
     legs, replayed = [], 0
     for leg, (first, last) in zip(source.legs, source.segments, strict=True):
         legs.append(PlannedLeg(history=leg.history, after=leg.after, upto=leg.upto, first=first, last=last))
+        after, upto = GtidList.parse(leg.after), GtidList.parse(leg.upto)
         async for ref in tools.archived.segments(entry.cluster_id, leg.history, first=first, last=last):
-            replayed += ref.head.transactions
+            replayed += await count_in(tools.archived, ref, after, upto)
     return PointPlan(
         timeline=origin.timeline,
         cut=str(origin.cut),
