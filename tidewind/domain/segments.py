@@ -104,6 +104,14 @@ def with_stamped(stamped: tuple[tuple[int, int], ...], begin_us: int, end_us: in
     return tuple(more)
 
 
+def precision_of(head: SegmentHead, *times_us: int) -> Precision:
+    """How far times in a segment, or just before it, can be trusted: `stamps` if one of them lies in a stretch of
+    stamped times. A segment that lists no stretches, from a release that kept none, tells it for all of it."""
+    if head.precision == "stamps" and not head.stamped:
+        return "stamps"
+    return "stamps" if any(begin <= one <= end for begin, end in head.stamped for one in times_us) else "clock"
+
+
 @dataclass(frozen=True, kw_only=True)
 class SegmentRef:
     """Where a segment's bytes lie: an object, and the range in it (a roll-up holds many)."""

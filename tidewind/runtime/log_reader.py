@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tidewind.domain.log_stream import Transaction
-from tidewind.domain.segments import SegmentRef
+from tidewind.domain.segments import SegmentRef, precision_of
 from tidewind.runtime.log_archive import LogArchive
 
 LARGEST_READ = 64 << 20
@@ -57,7 +57,7 @@ async def chosen(
                 yield ReadTransaction(
                     transaction=one,
                     preamble=bytes.fromhex(ref.head.preamble),
-                    precision=ref.head.precision,
+                    precision=precision_of(ref.head, one.time_us),
                     data=data,
                 )
             buffer.forget(one.end)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from schemas.status import CaptureStatus
-from services.changelog.rules.assembly import Place
+from services.changelog.rules.verdicts import Place
 from tidewind.domain.gtids import GtidList
 from tidewind.domain.histories import History
 from tidewind.domain.log_stream import Transaction

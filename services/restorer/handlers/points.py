@@ -40,7 +40,7 @@ async def point_origin(tools: RestoreTools, command: RestoreRequest) -> Origin:
     wrong = points.timeline_refusal(command.cluster_id, lived, command.timeline)
     if wrong is not None:
         raise Refused(wrong)
-    found = await (_by_time(tools, lived, command) if command.target_time else _by_position(tools, lived, command))
+    found = await (by_time(tools, lived, command) if command.target_time else _by_position(tools, lived, command))
     history = found.span.piece.history
     legs = found.route.legs
     outcome = await completed_outcome(tools, command.cluster_id, found.route.base)
@@ -96,7 +96,8 @@ async def read_lived(tools: RestoreTools, cluster: str) -> Lived:
     )
 
 
-async def _by_time(tools: RestoreTools, lived: Lived, command: RestoreRequest) -> Found:
+async def by_time(tools: RestoreTools, lived: Lived, command: RestoreRequest) -> Found:
+    """The point that `target_time` means. Raises Refused, StoreError."""
     target = command.target_time
     assert target is not None
     now, span = tools.clock.now(), tools.settings.point_in_time
@@ -173,10 +174,10 @@ async def _cut_by(tools: RestoreTools, cluster: str, span: Span, gtid: Gtid, *, 
     for index, one in enumerate(transactions):
         if one.gtid == str(gtid):
             if before:
-                return Cut(position=str(position), last_kept=kept, first_undone=one, precision=ref.head.precision)
+                return points.cut_between(ref.head, str(position), kept, one)
             position = position.advanced(gtid)
             following = await _following(tools, cluster, history, ref.number, transactions[index + 1 :])
-            return Cut(position=str(position), last_kept=one, first_undone=following, precision=ref.head.precision)
+            return points.cut_between(ref.head, str(position), one, following)
         position = position.advanced(Gtid.parse(one.gtid))
         kept = one
     return None

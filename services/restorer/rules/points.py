@@ -14,7 +14,7 @@ from tidewind.domain.histories import in_order
 from tidewind.domain.lived import Lived, Piece, instant, pieces, reachable_from
 from tidewind.domain.log_stream import Transaction
 from tidewind.domain.problems import problem
-from tidewind.domain.segments import SegmentHead
+from tidewind.domain.segments import SegmentHead, precision_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,10 +208,18 @@ def cut_in(
     kept = before
     for one in transactions:
         if one.time_us > target_us:
-            return Cut(position=str(position), last_kept=kept, first_undone=one, precision=head.precision)
+            return cut_between(head, str(position), kept, one, target_us)
         position = position.advanced(Gtid.parse(one.gtid))
         kept = one
     return None
+
+
+def cut_between(
+    head: SegmentHead, position: str, kept: Transaction | None, undone: Transaction | None, *asked_us: int
+) -> Cut:
+    """`head` is of the segment in which the cut lies, `asked_us` the instant that was asked for."""
+    times = [*asked_us, *(one.time_us for one in (kept, undone) if one is not None)]
+    return Cut(position=position, last_kept=kept, first_undone=undone, precision=precision_of(head, *times))
 
 
 def within(piece: Piece, position: str) -> str:

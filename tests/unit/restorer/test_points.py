@@ -147,3 +147,13 @@ def test_nothing_older_than_the_window_is_promised():
     found = points.spans(RESTORED, at(30) + SPAN, SPAN)
     assert found[0].start == at(30)
     assert microseconds(found[0].start) == microseconds(at(30))
+
+
+def test_a_cut_is_as_precise_as_the_two_transactions_at_it() -> None:
+    """Of the segment only the first transaction has the log's own stamp: what follows it was received."""
+    late = head(precision="stamps", stamped=((50, 100),))
+    before = Transaction("0-1-4", 0, 10, 50)
+    assert points.cut_in(late, TABLE, 99, before).precision == "stamps"
+    assert points.cut_in(late, TABLE, 150, before).precision == "stamps", "the last that is kept may have come later"
+    assert points.cut_in(late, TABLE, 250, before).precision == "clock"
+    assert points.cut_in(head(precision="stamps"), TABLE, 250, before).precision == "stamps", "of an older release"
