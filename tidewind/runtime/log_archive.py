@@ -154,6 +154,7 @@ class LogArchive:
             complete_us=head.complete_us,
             last_us=head.last_us,
             segments=head.number,
+            stamped=head.stamped,
         )
 
     async def reaches(self, cluster: str) -> list[Reach]:
@@ -281,6 +282,8 @@ class LogArchive:
             return b"".join([piece async for piece in self._store.stream(key, start=start, length=length)])
         except ObjectMissing:
             raise _missing(key) from None
+        except ObjectDamaged as error:
+            raise LogDamaged(error.operation, key, error.cause, _DAMAGED) from None
 
 
 def in_a_row(

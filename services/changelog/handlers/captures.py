@@ -47,6 +47,11 @@ class Captures:
         finally:
             await self._stop(list(self._running))
 
+    @property
+    def clusters(self) -> frozenset[str]:
+        """Those whose logs are to be captured here."""
+        return frozenset(self._running)
+
     async def assigned(self) -> None:
         """Partitions have changed: let go at once of what is no longer owned."""
         await self._stop([cluster for cluster in self._running if not self._owns(cluster)])

@@ -23,6 +23,7 @@ from tidewind.ports.store import StoreError, StoreUnavailable
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
+_TOLD_ONCE = ("undone", "undone_transactions", "tables", "accounts")
 FindOrigin = Callable[[Mapping[str, Any] | None], Awaitable[Origin]]
 """`await find(plan)`: what is restored. Without a plan it is refused if it may not be; a restore that was begun, by its
 plan, is past that."""
@@ -163,11 +164,14 @@ async def _unpin(tools: RestoreTools, context: JobContext) -> None:
 async def _planned(
     tools: RestoreTools, context: JobContext, memory: JobMemory, entry: RegistryEntry, origin: Origin
 ) -> Mapping[str, Any]:
-    """The plan as it is now that nobody else works on the cluster; kept, so that successors carry out the same."""
-    plan = await planning.make_plan(tools, entry, origin)
+    """The plan as it is now that nobody else works on the cluster; kept, so that successors carry out the same. What
+    the log behind the point told when the command was accepted is not read again while everybody waits."""
+    plan = await planning.make_plan(tools, entry, origin, shown=False)
     if plan.blockers:
         raise refused("restore-blocked", "; ".join(plan.blockers), facts={"plan": plan.to_json()})
-    return await memory.keep("plan", plan.to_json())
+    told = context.job.answer.get("plan") or {}
+    again = told if told.get("plan_hash") == plan.plan_hash else {}
+    return await memory.keep("plan", plan.to_json() | {name: again[name] for name in _TOLD_ONCE if name in again})
 
 
 async def _origin_again(

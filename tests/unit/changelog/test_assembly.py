@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from services.changelog.rules.assembly import Assembly, Begins, Draft, Hole, Place, SealFirst, Stale, Taken
+from services.changelog.rules.assembly import Assembly
+from services.changelog.rules.verdicts import Begins, Draft, Hole, Place, SealFirst, Stale, Taken
 from tests.unit.changelog.logs import PREAMBLE, SECOND, MadeUpLog
 from tidewind.domain.log_stream import Block, Transaction
 
