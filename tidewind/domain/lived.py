@@ -18,6 +18,7 @@ restore is silently wrong although the log has no hole.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.gtids import GtidList
@@ -141,21 +142,30 @@ def pieces(lived: Lived) -> tuple[Piece, ...]:
     ordered = in_lived_order(lived.timelines)
     for index, timeline in enumerate(ordered):
         following = ordered[index + 1] if index + 1 < len(ordered) else None
-        found += _pieces_of(timeline, _with_its_gate(timeline, following, lived.bases), lived.reaches)
+        left = None if following is None else left_at(timeline, following, lived.bases)
+        found += _pieces_of(timeline, following, left, lived.reaches)
     return tuple(found)
 
 
-def _with_its_gate(timeline: Timeline, following: Timeline | None, bases: Sequence[Base]) -> Timeline | None:
-    """The following timeline with the instant at which the last user of this one was gone. Where no clock was read
-    then, the last at which users are known to have been in: between it and the opening lies the restore itself, and
-    nobody knows from where on."""
-    if following is None or following.ended_at is not None:
-        return following
+def left_at(timeline: Timeline, following: Timeline, bases: Iterable[Base]) -> datetime:
+    """The instant at which the last user of a timeline was gone, which the one that followed it tells. Where no clock
+    was read then, the last at which users are known to have been in: between it and the opening lies the restore
+    itself, and nobody knows from where on."""
+    if following.ended_at is not None:
+        return following.ended_at
     seen = [base.at for base in bases if base.timeline == timeline.timeline and base.at < following.started_at]
-    return following.model_copy(update={"ended_at": max((timeline.started_at, *seen))})
+    return max((timeline.started_at, *seen))
 
 
-def _pieces_of(timeline: Timeline, following: Timeline | None, reaches: Sequence[Reach]) -> list[Piece]:
+def ends_of(timelines: Iterable[Timeline], bases: Sequence[Base]) -> dict[str, datetime]:
+    """When each timeline that was left was left."""
+    ordered = in_lived_order(timelines)
+    return {one.timeline: left_at(one, following, bases) for one, following in pairwise(ordered)}
+
+
+def _pieces_of(
+    timeline: Timeline, following: Timeline | None, left: datetime | None, reaches: Sequence[Reach]
+) -> list[Piece]:
     known = {reach.history.history: reach.history.number for reach in reaches}
     root = timeline.restore_id is None
     first = 0 if root else _first_number(timeline, reaches)
@@ -181,7 +191,7 @@ def _pieces_of(timeline: Timeline, following: Timeline | None, reaches: Sequence
                 after=timeline.start if begins else None,
                 upto=following.parent_end if ends and following is not None else None,
                 start=start,
-                end=(following.ended_at or following.started_at) if ends and following is not None else None,
+                end=left if ends else None,
                 begins_timeline=begins,
             )
         )

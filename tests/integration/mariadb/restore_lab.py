@@ -41,6 +41,7 @@ from tidewind.domain.records import (
 )
 from tidewind.embedded.mariadb import PrivateMariaDB
 from tidewind.engines.mariadb.grants import RESTORE_GRANTS, STATEMENT_GRANTS, pattern_of
+from tidewind.engines.mariadb.log.summary import MariaDBLogDecoder
 from tidewind.engines.mariadb.quoting import quote_name
 from tidewind.engines.mariadb.restore.closing import OWN_PATTERN
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
@@ -357,6 +358,7 @@ def tools_on(
         registry=Registry(store),
         catalogue=Catalogue(store),
         archived=LogArchive(store),
+        decoders={"mariadb": MariaDBLogDecoder()},
         view=Blank(),
         clock=SystemClock(),
         mint=MINT,

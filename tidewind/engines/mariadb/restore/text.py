@@ -10,7 +10,7 @@ from tidewind.ports.store import ObjectDamaged, Store
 
 Answer = TypeVar("Answer")
 
-TEXT_BYTES: Final = 1 << 20
+TEXT_BYTES: Final = 1 << 18
 PIECE_DEADLINE_S: Final = 600.0
 DAMAGED: Final = "the stored bytes are not those of the backup; restore another backup and examine the store"
 
