@@ -32,6 +32,7 @@ from tidewind.ports.engine import DatabaseError, Report
 
 SEED = int(os.environ.get("TIDEWIND_SEED", "0")) or int.from_bytes(os.urandom(3), "big")
 CHANCE = 1.0 if os.environ.get("TIDEWIND_STRIKES") == "all" else 0.05
+EPOCH_S = 60.0
 CLEARING, STRUCK = 40, 4
 """So many commands there are at least while a replay begins anew; at so many of them it is severed."""
 BASE = (
@@ -176,11 +177,17 @@ class Severed:
         async with start.open_store() as store:
             replay = _Replay(start, store)
             try:
-                while not (done := await replay.advance()).ended:
-                    pass
+                async with asyncio.timeout(EPOCH_S):
+                    while not (done := await replay.advance()).ended:
+                        pass
                 assert replay._directing is not None
                 replay._directing.result()
                 return done
+            except TimeoutError:
+                stands = rows(
+                    self._admin, "SELECT ID, USER, COMMAND, TIME, STATE, INFO FROM information_schema.PROCESSLIST"
+                )
+                raise AssertionError(f"TIDEWIND_SEED={SEED}: it stands still: {stands}, {self.history[-3:]}") from None
             finally:
                 if replay._feeding is not None:
                     replay._feeding.cancel()
