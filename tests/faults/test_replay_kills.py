@@ -85,11 +85,8 @@ XA = (
     "XA END 'kept'",
     "XA PREPARE 'kept'",
 )
-BEHIND_XA = (
-    "UPDATE shop.items SET n = n + 100 WHERE id > 10",
-    "XA COMMIT 'kept'",
-    "UPDATE shop.items SET n = n + 1000 WHERE id <= 4",
-)
+WHILE_PREPARED = ("UPDATE shop.items SET n = n + 100 WHERE id > 10",)
+BEHIND_XA = ("XA COMMIT 'kept'", "UPDATE shop.items SET n = n + 1000 WHERE id <= 4")
 UNTRANSACTED = (
     "INSERT INTO shop.plain VALUES (2, 'one'), (2, 'one')",
     "UPDATE shop.plain SET a = a + 1",
@@ -216,18 +213,21 @@ async def proxy(lab: PointLab) -> AsyncIterator[SeveringProxy]:
 
 
 async def written(lab: PointLab, *parts: tuple[str, ...]) -> None:
-    """A base, the log behind it, archived; each part on a connection of its own."""
+    """A base, the log behind it, archived; parts on two connections by turns."""
     run(client(lab.source), *BASE)
     await lab.base()
-    for part in parts:
-        run(client(lab.source), "USE shop", *part)
+    connections = client(lab.source), client(lab.source)
+    for connection in connections:
+        run(connection, "USE shop")
+    for index, part in enumerate(parts):
+        run(connections[index % 2], *part)
     await lab.archive(Random(SEED), mean_bytes=2_000)
     lab.restores, lab.facts = 1, Facts()
 
 
 @pytest.mark.timeout(900)
 async def test_severed_at_every_command(lab: PointLab, proxy: SeveringProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    await written(lab, LOG, XA, BEHIND_XA)
+    await written(lab, LOG, XA, WHILE_PREPARED, BEHIND_XA)
     severed = Severed(lab, proxy)
     monkeypatch.setattr(replaying, "_run", severed)
     source = lab.point(lab.points()[-1])
