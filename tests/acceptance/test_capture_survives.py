@@ -1,8 +1,12 @@
-"""What a capture lives through without a gap: Kafka away for longer than a stream is borne with, the database restarted,
-logs compressed and encrypted, clients that set their clocks."""
+"""What a capture lives through without a gap: its own instances killed and stopped while the database is written, Kafka
+away for longer than a stream is borne with, the database restarted, logs compressed and encrypted, clients that set
+their clocks."""
 
+import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +15,13 @@ import pytest
 from tests.acceptance import shop
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.plain_client import PlainClient
-from tests.acceptance.test_log_gaps import Cluster
+from tests.acceptance.test_log_gaps import Cluster, number
 from tests.acceptance.test_point_in_time import LOG
 from tests.oracle import Content, content
 from tests.servers.kafka_server import KafkaServer
 from tidewind.embedded.mariadb import PrivateMariaDB
+from tidewind.runtime.log_archive import LogArchive
+from tidewind.store.factory import StoreSettings, open_store
 
 STREAM_BORNE_S = 2
 """How long the server keeps a stream that nobody reads: minutes, where users run it. So a moment stands for an hour."""
@@ -59,7 +65,7 @@ async def deployment(broker: KafkaServer, tmp_path: Path) -> AsyncIterator[Deplo
         },
     )
     await made.make_topics()
-    await made.start("scheduler", "snapshotter", "changelog", "restorer")
+    await made.start("scheduler", "snapshotter", "restorer", "changelog", "changelog")
     yield made
     print(made.logs())
     await made.close()
@@ -74,10 +80,69 @@ async def picture(server: PrivateMariaDB) -> Content:
         connection.close()
 
 
+@dataclass
+class Writer:
+    """Writes without a pause, one transaction after the other."""
+
+    cluster: Cluster
+    written: int = 0
+
+    async def run(self) -> None:
+        root: Any = await self.cluster.server.connect()
+        try:
+            async with root.cursor() as cursor:
+                while True:
+                    self.written += 1
+                    await cursor.execute(f"INSERT INTO shop.counted VALUES ({self.written}, REPEAT('x', 3000))")
+                    await asyncio.sleep(0.01)
+        finally:
+            root.close()
+
+
+async def strike(deployment: Deployment, cluster: Cluster) -> None:
+    """One instance of the changelog stops and the other is killed, the successor of both is killed when the first has
+    woken; each time somebody captures on before the next. All the while the database is written."""
+    stopped, killed = deployment.processes[-2:]
+    writing = asyncio.create_task(Writer(cluster).run())
+    try:
+        stopped.signal(signal.SIGSTOP)
+        await killed.kill()
+        (successor,) = await deployment.start("changelog")
+        await captured_on(cluster)
+        stopped.signal(signal.SIGCONT)
+        await captured_on(cluster)
+        await successor.kill()
+        await captured_on(cluster)
+    finally:
+        writing.cancel()
+        await asyncio.wait([writing])
+
+
+async def captured_on(cluster: Cluster) -> None:
+    """What is written by now comes into the store."""
+    end = number(await cluster.value("SELECT @@global.gtid_binlog_pos"))
+    await cluster.window(lambda state: number(state["position"]) >= end)
+
+
+async def archived(deployment: Deployment) -> list[int]:
+    """The numbers of the transactions in the store, in their order there; each segment begins where one ended."""
+    settings = StoreSettings(url=deployment.environment["TIDEWIND_STORE_URL"], keyring="env:TEST_KEYRING")
+    found, position = [], None
+    async with open_store(settings) as store:
+        log = LogArchive(store)
+        (history,) = await log.histories("shop-1")
+        async for ref in log.segments("shop-1", history.history):
+            assert ref.head.from_position == (position or history.position)
+            position = ref.head.to_position
+            found += [number(one.gtid) for one in await log.transactions(ref)]
+    return found
+
+
 @pytest.mark.timeout(300)
-async def test_an_outage_of_kafka_and_of_the_database_leaves_no_gap(
-    deployment: Deployment, broker: KafkaServer, tmp_path: Path
+async def test_killed_and_stopped_changelogs_and_an_outage_of_kafka_and_of_the_database_leave_no_gap(
+    deployment: Deployment, broker: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TEST_KEYRING", deployment.environment["TEST_KEYRING"])
     server = await encrypted_server(tmp_path)
     root: Any = await server.connect()
     await shop.build(root, customers=50, orders=200)
@@ -87,6 +152,8 @@ async def test_an_outage_of_kafka_and_of_the_database_leaves_no_gap(
         await cluster.sql(f"SET GLOBAL net_write_timeout = {STREAM_BORNE_S}")
         await cluster.enroll()
         before = await cluster.restorable(await cluster.value("SELECT @@global.gtid_binlog_pos"))
+        await cluster.sql("CREATE TABLE shop.counted (id INT PRIMARY KEY, v TEXT) ENGINE=InnoDB")
+        await strike(deployment, cluster)
 
         await broker.kill()
         await cluster.sql(
@@ -97,9 +164,9 @@ async def test_an_outage_of_kafka_and_of_the_database_leaves_no_gap(
             "SET timestamp = DEFAULT",
             "CREATE TABLE shop.much (id INT PRIMARY KEY, v LONGBLOB) ENGINE=InnoDB",
         )
-        for number in range(8):
+        for row in range(8):
             noise = os.urandom(1 << 20).hex()
-            await cluster.sql(f"INSERT INTO shop.much VALUES ({number}, X'{noise}')")
+            await cluster.sql(f"INSERT INTO shop.much VALUES ({row}, X'{noise}')")
         await cluster.sql("FLUSH BINARY LOGS", "SET timestamp = 1000", "UPDATE shop.orders SET total = total + 1")
         await server.stop()
         await server.start()
@@ -113,6 +180,8 @@ async def test_an_outage_of_kafka_and_of_the_database_leaves_no_gap(
         assert after["history"] == before["history"]
         assert after["gaps"] == []
         assert len(after["intervals"]) == 1
+        found = await archived(deployment)
+        assert found == list(range(found[0], number(end) + 1)), "each transaction once"
         point = {"mode": "point_in_time", "target_position": last_good}
         restored = await cluster.asked("restores", "restore.request", point)
         assert restored["type"] == "tidewind.restore.completed.v1", restored
