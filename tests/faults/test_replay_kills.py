@@ -11,8 +11,10 @@ on: `TIDEWIND_STRIKES=all` does that at every command; by default each is struck
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -24,6 +26,7 @@ import pytest
 from schemas.commands import Endpoint
 from tests.faults.severing_proxy import Moment, SeveringProxy, Strike
 from tests.integration.mariadb.snapshot_support import client, rows, run
+from tests.integration.mariadb.test_replay import children_of
 from tests.point_lab import SERVICE, Facts, PointLab, content_of, lab_in
 from tidewind.engines.mariadb.replay import progress, start_over
 from tidewind.engines.mariadb.replay import session as replaying
@@ -315,6 +318,55 @@ async def test_beginning_anew_is_severed_too(
             await session.finish(source, lab.facts, opened=False)
     found = await differing(lab) if end == "completed" else (await content_of(lab.target)).differences(before)
     assert found == [], where
+
+
+MANY = tuple(
+    statement
+    for number in range(60)
+    for statement in (
+        f"CREATE TABLE shop.t{number} (a INT) ENGINE=InnoDB",
+        f"INSERT INTO shop.keyless VALUES ({number}, 'row'), ({number}, 'row')",
+        "UPDATE shop.items SET n = n + 1",
+    )
+)
+
+
+@pytest.mark.timeout(300)
+async def test_a_replay_that_stands_still_is_followed_and_changes_nothing_when_it_wakes(lab: PointLab) -> None:
+    await written(lab, MANY)
+    source = lab.point(lab.points()[-1])
+    async with lab.session(lab.scope()) as session:
+        await lab.begin(session, source)
+        asleep = asyncio.create_task(session.replay(source, lab.facts, lab.reports))
+        stopped = await stop_behind(lab, Random(SEED).randint(5, 60))
+        try:
+            async with lab.session(lab.scope(epoch=2)) as successor:
+                assert (await lab.complete(successor, source)).transactions == len(MANY)
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        with pytest.raises(DatabaseError):
+            await asleep
+    assert await differing(lab) == [], f"TIDEWIND_SEED={SEED}"
+
+
+async def stop_behind(lab: PointLab, ordinal: int) -> list[int]:
+    """SIGSTOP the replaying process when so many transactions are done; there are more."""
+    target = lab.target
+    watching = pymysql.connect(
+        host=target.host, port=target.port, user=SERVICE.user, password=SERVICE.password, autocommit=True
+    )
+    run(watching, progress.MAKE)
+    asked = f"SELECT COALESCE(MAX(place), 0) FROM tidewind.replay WHERE restore_id = '{lab.scope().restore_id}'"
+    async with asyncio.timeout(EPOCH_S):
+        while progress.ordinal_of(int(rows(watching, asked)[0][0])) < ordinal:
+            await asyncio.sleep(0.002)
+    pids = children_of(forkserver._forkserver._forkserver_pid)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    assert progress.ordinal_of(int(rows(watching, asked)[0][0])) < len(MANY)
+    watching.close()
+    return pids
 
 
 async def differing(lab: PointLab) -> list[str]:
