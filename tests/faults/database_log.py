@@ -24,6 +24,17 @@ class DatabaseLog:
     """The newest reading has the server id: those before it are ended."""
     lives: list[int] = field(default_factory=lambda: [0])
     """How many transactions each life of the log has."""
+    skew_s: float = 0.0
+    """What somebody has set the database's clock to, against the true time."""
+
+    latest_us: int = 0
+    """The latest that its clock has ever shown."""
+
+    @property
+    def now_us(self) -> int:
+        now_us = microseconds(self.clock.now()) + round(self.skew_s * 1_000_000)
+        self.latest_us = max(self.latest_us, now_us + 10)
+        return now_us
 
     def write(self, count: int = 1) -> None:
         self.lives[-1] += count
@@ -58,7 +69,7 @@ class Reading:
 
     def __init__(self, log: DatabaseLog, gate: Turnstile, clock: Clock, resume: Resume) -> None:
         self.position = resume.position
-        self.opened_us = microseconds(log.clock.now())
+        self.opened_us = log.now_us
         self._log, self._gate, self._clock = log, gate, clock
         self._life = log.life
         log.reader += 1
@@ -83,7 +94,7 @@ class Reading:
                 continue
             body, start = self._log.body(self._life, self._next), end
             end += len(body)
-            now_us = microseconds(self._log.clock.now())
+            now_us = self._log.now_us
             checksum = self._log.checksum(self._life, self._next)
             whole = Transaction(f"0-1-{self._next}", start, end, now_us, 0, checksum)
             self._next += 1
@@ -94,12 +105,12 @@ class Reading:
     async def mark(self) -> Mark:
         await self._gate.going()
         self._look()
-        now_us = microseconds(self._log.clock.now())
+        now_us = self._log.now_us
         return Mark(position=f"0-1-{self._log.end}" if self._log.end else "", before_us=now_us, after_us=now_us + 10)
 
     async def state(self, kind: StateKind) -> State | None:
         await self._gate.going()
-        now_us = microseconds(self._log.clock.now())
+        now_us = self._log.now_us
         return State(kind=kind, position=self.position, time_us=now_us, content={"life": self._life})
 
     async def headroom_s(self, position: str) -> float | None:

@@ -143,3 +143,34 @@ async def test_at_two_calls(worlds: list[World]) -> None:
             await check(world, reset=False)
         except AssertionError as error:
             raise AssertionError(f"TIDEWIND_SEED={SEED}: {pair}, {world.struck}: {error}") from error
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, -2.0, 2.0, 3600.0])
+async def test_a_clock_that_steps_costs_no_transaction_and_turns_no_time_back(
+    worlds: list[World], step_s: float
+) -> None:
+    """Of the database, in the middle of a session and again before the next, whose predecessor is killed."""
+    world = World()
+    worlds.append(world)
+    world.start(Strike(60, "before", "killed"))
+    for tick in range(200):
+        if tick in (6, 14):
+            world.log.skew_s += step_s
+        if tick < 24 and tick % 2 == 0:
+            world.log.write(2)
+        await world.tick()
+        await world.succeed()
+        if tick > 26 and await world.settled():
+            break
+    assert world.struck
+    await check(world, reset=False)
+    archived = world.archived()
+    (history,) = await archived.histories(CLUSTER)
+    times: list[int] = []
+    completes: list[int] = []
+    async for ref in archived.segments(CLUSTER, history.history):
+        times += [one.time_us for one in await archived.transactions(ref)]
+        completes.append(ref.head.complete_us)
+    assert times == sorted(times)
+    assert completes == sorted(completes)
+    assert max(times) <= world.log.latest_us

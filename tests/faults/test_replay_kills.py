@@ -11,8 +11,10 @@ on: `TIDEWIND_STRIKES=all` does that at every command; by default each is struck
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -24,6 +26,7 @@ import pytest
 from schemas.commands import Endpoint
 from tests.faults.severing_proxy import Moment, SeveringProxy, Strike
 from tests.integration.mariadb.snapshot_support import client, rows, run
+from tests.integration.mariadb.test_replay import children_of
 from tests.point_lab import SERVICE, Facts, PointLab, content_of, lab_in
 from tidewind.engines.mariadb.replay import progress, start_over
 from tidewind.engines.mariadb.replay import session as replaying
@@ -32,6 +35,7 @@ from tidewind.ports.engine import DatabaseError, Report
 
 SEED = int(os.environ.get("TIDEWIND_SEED", "0")) or int.from_bytes(os.urandom(3), "big")
 CHANCE = 1.0 if os.environ.get("TIDEWIND_STRIKES") == "all" else 0.05
+EPOCH_S = 60.0
 CLEARING, STRUCK = 40, 4
 """So many commands there are at least while a replay begins anew; at so many of them it is severed."""
 BASE = (
@@ -84,11 +88,8 @@ XA = (
     "XA END 'kept'",
     "XA PREPARE 'kept'",
 )
-BEHIND_XA = (
-    "UPDATE shop.items SET n = n + 100 WHERE id > 10",
-    "XA COMMIT 'kept'",
-    "UPDATE shop.items SET n = n + 1000 WHERE id <= 4",
-)
+WHILE_PREPARED = ("UPDATE shop.items SET n = n + 100 WHERE id > 10",)
+BEHIND_XA = ("XA COMMIT 'kept'", "UPDATE shop.items SET n = n + 1000 WHERE id <= 4")
 UNTRANSACTED = (
     "INSERT INTO shop.plain VALUES (2, 'one'), (2, 'one')",
     "UPDATE shop.plain SET a = a + 1",
@@ -176,11 +177,17 @@ class Severed:
         async with start.open_store() as store:
             replay = _Replay(start, store)
             try:
-                while not (done := await replay.advance()).ended:
-                    pass
+                async with asyncio.timeout(EPOCH_S):
+                    while not (done := await replay.advance()).ended:
+                        pass
                 assert replay._directing is not None
                 replay._directing.result()
                 return done
+            except TimeoutError:
+                stands = rows(
+                    self._admin, "SELECT ID, USER, COMMAND, TIME, STATE, INFO FROM information_schema.PROCESSLIST"
+                )
+                raise AssertionError(f"TIDEWIND_SEED={SEED}: it stands still: {stands}, {self.history[-3:]}") from None
             finally:
                 if replay._feeding is not None:
                     replay._feeding.cancel()
@@ -209,18 +216,21 @@ async def proxy(lab: PointLab) -> AsyncIterator[SeveringProxy]:
 
 
 async def written(lab: PointLab, *parts: tuple[str, ...]) -> None:
-    """A base, the log behind it, archived; each part on a connection of its own."""
+    """A base, the log behind it, archived; parts on two connections by turns."""
     run(client(lab.source), *BASE)
     await lab.base()
-    for part in parts:
-        run(client(lab.source), "USE shop", *part)
+    connections = client(lab.source), client(lab.source)
+    for connection in connections:
+        run(connection, "USE shop")
+    for index, part in enumerate(parts):
+        run(connections[index % 2], *part)
     await lab.archive(Random(SEED), mean_bytes=2_000)
     lab.restores, lab.facts = 1, Facts()
 
 
 @pytest.mark.timeout(900)
 async def test_severed_at_every_command(lab: PointLab, proxy: SeveringProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    await written(lab, LOG, XA, BEHIND_XA)
+    await written(lab, LOG, XA, WHILE_PREPARED, BEHIND_XA)
     severed = Severed(lab, proxy)
     monkeypatch.setattr(replaying, "_run", severed)
     source = lab.point(lab.points()[-1])
@@ -308,6 +318,55 @@ async def test_beginning_anew_is_severed_too(
             await session.finish(source, lab.facts, opened=False)
     found = await differing(lab) if end == "completed" else (await content_of(lab.target)).differences(before)
     assert found == [], where
+
+
+MANY = tuple(
+    statement
+    for number in range(60)
+    for statement in (
+        f"CREATE TABLE shop.t{number} (a INT) ENGINE=InnoDB",
+        f"INSERT INTO shop.keyless VALUES ({number}, 'row'), ({number}, 'row')",
+        "UPDATE shop.items SET n = n + 1",
+    )
+)
+
+
+@pytest.mark.timeout(300)
+async def test_a_replay_that_stands_still_is_followed_and_changes_nothing_when_it_wakes(lab: PointLab) -> None:
+    await written(lab, MANY)
+    source = lab.point(lab.points()[-1])
+    async with lab.session(lab.scope()) as session:
+        await lab.begin(session, source)
+        asleep = asyncio.create_task(session.replay(source, lab.facts, lab.reports))
+        stopped = await stop_behind(lab, Random(SEED).randint(5, 60))
+        try:
+            async with lab.session(lab.scope(epoch=2)) as successor:
+                assert (await lab.complete(successor, source)).transactions == len(MANY)
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        with pytest.raises(DatabaseError):
+            await asleep
+    assert await differing(lab) == [], f"TIDEWIND_SEED={SEED}"
+
+
+async def stop_behind(lab: PointLab, ordinal: int) -> list[int]:
+    """SIGSTOP the replaying process when so many transactions are done; there are more."""
+    target = lab.target
+    watching = pymysql.connect(
+        host=target.host, port=target.port, user=SERVICE.user, password=SERVICE.password, autocommit=True
+    )
+    run(watching, progress.MAKE)
+    asked = f"SELECT COALESCE(MAX(place), 0) FROM tidewind.replay WHERE restore_id = '{lab.scope().restore_id}'"
+    async with asyncio.timeout(EPOCH_S):
+        while progress.ordinal_of(int(rows(watching, asked)[0][0])) < ordinal:
+            await asyncio.sleep(0.002)
+    pids = children_of(forkserver._forkserver._forkserver_pid)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    assert progress.ordinal_of(int(rows(watching, asked)[0][0])) < len(MANY)
+    watching.close()
+    return pids
 
 
 async def differing(lab: PointLab) -> list[str]:
