@@ -82,6 +82,7 @@ class Plan:
     space_needed: int
     space_free: int | None
     estimate_s: float
+    estimate_replay_s: float
     limit_s: float
     way_back: str
     blockers: tuple[str, ...]
@@ -129,6 +130,7 @@ def of_snapshot(
     found when it was taken."""
     then = {(table.schema_name, table.name): table.rows for table in manifest.tables}
     row_bytes = sum(table.row_bytes for table in manifest.tables)
+    replay_s = point.transactions / assumptions.replay_transactions_per_s if point else 0.0
     needed = round(row_bytes * assumptions.space_factor) + (row_bytes if entry.replicas == "attached" else 0)
     return _plan(
         entry,
@@ -146,9 +148,8 @@ def of_snapshot(
         then=dict(then),
         accounts=account_fates(target.account_prints, source),
         space_needed=needed,
-        estimate_s=2
-        + 1.5 * row_bytes / (assumptions.load_mb_per_s * 1e6)
-        + (point.transactions / assumptions.replay_transactions_per_s if point else 0),
+        estimate_s=2 + 1.5 * row_bytes / (assumptions.load_mb_per_s * 1e6) + replay_s,
+        estimate_replay_s=replay_s,
         blockers=_snapshot_blockers(entry, manifest),
         warnings=(
             *_suspicion(suspect),
@@ -209,6 +210,7 @@ def _plan(
     accounts: AccountFates,
     space_needed: int,
     estimate_s: float,
+    estimate_replay_s: float = 0.0,
     blockers: tuple[str, ...],
     warnings: tuple[str, ...],
 ) -> Plan:
@@ -244,6 +246,7 @@ def _plan(
         space_needed=space_needed,
         space_free=target.free_bytes,
         estimate_s=round(estimate_s, 1),
+        estimate_replay_s=round(estimate_replay_s, 1),
         limit_s=assumptions.limit.total_seconds(),
         way_back=f"undo keeps the present data for {_days(assumptions.undo_kept)}, then removes it",
         blockers=(*_common_blockers(entry, target, source, space_needed), *blockers),

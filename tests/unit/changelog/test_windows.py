@@ -4,8 +4,8 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from schemas.status import Interval
-from schemas.topics import STATUS
+from schemas.status import Interval, WindowStatus
+from schemas.topics import EVENTS, STATUS
 from services.changelog.handlers.windows import Windows
 from services.changelog.rules import windows as rules
 from services.changelog.settings import ChangelogSettings
@@ -42,6 +42,35 @@ async def test_a_hole_is_said_although_no_history_has_begun(tmp_path: Path) -> N
     assert said.data is not None
     assert said.data["reread"] == "the beginning"
     assert (said.data["history"], said.data["complete_at"]) == (None, None)
+
+
+async def test_only_a_stretch_that_comes_or_goes_is_an_event_not_one_whose_times_are_stamps(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    publisher = RecordingPublisher()
+    view = SharedView(publisher)
+    composer = Composer("/tidewind/changelog/test", bench.clock, view)
+    windows = Windows(
+        bench.archive,
+        bench.archived,
+        Catalogue(bench.store),
+        publisher=publisher,
+        composer=composer,
+        view=view,
+        clock=bench.clock,
+        settings=ChangelogSettings(),
+    )
+
+    def told(*intervals: Interval) -> list[str]:
+        publisher.messages = [one for one in publisher.messages if one[0] is STATUS]
+        windows._tell_changes("shop", rules.Window(intervals=intervals, gaps=(), timelines=()))
+        body = WindowStatus(cluster_id="shop", at=bench.clock.now(), intervals=intervals)
+        publisher.post(STATUS, composer.status("window", body))
+        return [str((message.data or {})["detail"]) for message in publisher.of(EVENTS)]
+
+    assert told(span(2, 50)) == ["an interval appeared"]
+    assert told(span(2, 30), span(30, 40, "stamps"), span(40, 60)) == []
+    assert told(span(2, 30), span(30, 40, "stamps"), span(40, 60), span(70, 80)) == ["an interval appeared"]
+    assert told(span(70, 90)) == ["an interval vanished"]
 
 
 def span(start: float, end: float, precision: str = "clock") -> Interval:

@@ -1,14 +1,22 @@
 """`tidewind window` and `tidewind changes` as they stand in the terminal."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.point_bench import CLUSTER, HISTORY, PointBench, at
 from tests.unit.cli.test_views import NOW, SHOP, drawn
+from tests.unit.restorer.bench import entry
+from tidewind.cli.change_log import read_changes
+from tidewind.cli.endings import NOT_FOUND, Complaint
 from tidewind.cli.ports import Change, Statuses
 from tidewind.cli.views.changes import change_view, worth_showing
 from tidewind.cli.views.window import BAR, window_view
+from tidewind.domain import keys
+from tidewind.domain.lived import microseconds
+from tidewind.engines.mariadb.log.summary import MariaDBLogDecoder
 from tidewind.ports.capture import Summary, TableChange
 
 
@@ -142,3 +150,31 @@ def test_a_transaction_is_one_line() -> None:
 )
 def test_what_is_looked_for(one: Change, tables: tuple[str, ...], least: int, ddl: bool, expected: bool) -> None:
     assert worth_showing(one, frozenset(tables), least, ddl_only=ddl) is expected
+
+
+async def changes(bench: PointBench, begin: float, end: float) -> list[Change]:
+    await bench.store.put_if_absent(keys.registry(CLUSTER, 1), entry().to_bytes())
+    decoders = {"mariadb": MariaDBLogDecoder()}
+    return [one async for one in read_changes(bench.store, decoders, CLUSTER, at(begin), at(end))]
+
+
+async def test_a_gap_stands_where_it_is_and_the_log_goes_on_behind_it(tmp_path: Path) -> None:
+    bench = await PointBench(tmp_path).begin()
+    last = len(bench.gtids) - 1
+    await bench.history(
+        2, begin_us=microseconds(at(200)), cause="purged", detail="purged before it was read", after=HISTORY
+    )
+    found = await changes(bench, last - 2, 300)
+    assert [one.position for one in found[:-1]] == bench.gtids[last - 2 :]
+    assert (found[-1].at, found[-1].gap) == (at(200), "purged before it was read")
+    assert "╳ gap up to here: purged before it was read" in drawn(change_view(found[-1]), width=120)
+    assert worth_showing(found[-1], frozenset({"a.b"}), 9_999, ddl_only=True)
+    assert await changes(bench, 0, 3) == (await changes(bench, 0, 4))[:-1], "both instants included"
+
+
+async def test_a_cluster_that_was_never_captured_has_no_changes_and_says_why(tmp_path: Path) -> None:
+    bench = PointBench(tmp_path)
+    await bench.inner.open()
+    with pytest.raises(Complaint, match="no log of shop was captured") as caught:
+        await changes(bench, 0, 300)
+    assert caught.value.code == NOT_FOUND

@@ -229,6 +229,7 @@ POINT = PLAN | {
     },
     "legs": [{"history": "hst_1", "after": "0-1-1", "upto": "0-1-882112", "first": 1, "last": 9}],
     "replayed_transactions": 31_204,
+    "estimate_replay_s": 120.0,
     "undone_transactions": 9_371,
     "undone": {
         "transactions": 9_371,
@@ -265,7 +266,7 @@ def test_the_plan_of_a_point_tells_what_is_undone():
                212 tables as of the point
  accounts      'reporting'@'%' disappears
                'app'@'%', 'root'@'localhost' get back their secret and rights of then
- takes         about 14 min closed, given up and taken back after 3 h
+ takes         about 14 min closed (2 min of it replay), given up and taken back after 3 h
  ends          83 connections
  space         needs 96.0 GB free, has 310.0 GB
  way back      undo keeps the present data for 7 days, then removes it

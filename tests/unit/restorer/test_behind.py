@@ -6,7 +6,7 @@ import pytest
 
 from services.restorer.handlers.behind import look_behind
 from services.restorer.handlers.points import read_lived
-from services.restorer.handlers.sources import backup_origin
+from services.restorer.handlers.sources import Origin, backup_origin
 from services.restorer.rules.behind import Tally, accounts_at_point, tables_at_point
 from services.restorer.rules.fates import AccountFates, Fate, TableFate
 from tests.point_bench import BASE, CLUSTER, HISTORY, PointBench, at
@@ -35,10 +35,10 @@ async def told(bench: PointBench, since: int) -> list[Summary]:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> PointBench:
-    return await PointBench(tmp_path).begin()
+    return await PointBench(tmp_path).begin(base_after=0)
 
 
-@pytest.mark.parametrize("cut", [5, 12, 33, 47])
+@pytest.mark.parametrize("cut", [1, 5, 12, 33, 47])
 async def test_all_that_lies_behind_a_point_is_counted_by_table(bench: PointBench, cut: int) -> None:
     seen = await bench.behind(target_position=bench.gtids[cut])
     assert seen is not None
@@ -97,7 +97,32 @@ async def test_behind_a_backup_lies_what_came_after_it(bench: PointBench) -> Non
     origin = await backup_origin(bench.tools, CLUSTER, BASE, None)
     seen = await look_behind(bench.tools, entry(), await read_lived(bench.tools, CLUSTER), origin, bench.after[-1])
     assert seen is not None
-    assert seen.behind.transactions == len(bench.gtids) - 5
+    assert seen.behind.transactions == len(bench.gtids) - 1
+
+
+async def test_behind_an_undo_lies_what_was_written_since_the_restore_opened(bench: PointBench) -> None:
+    child = {
+        "cut": bench.after[10],
+        "cut_history": HISTORY,
+        "cut_at": at(10),
+        "parent_end": bench.after[20],
+        "end_history": HISTORY,
+        "ended_at": at(20.5),
+        "history": HISTORY,
+        "start": bench.after[25],
+        "started_at": at(25.5),
+        "restore_id": "rst_CCCCCCCCCC",
+        "operation": 3,
+    }
+    await bench.timeline("tl_CCCCCCCCCC", **child)
+    origin = Origin(source=None, timeline="main", cut=bench.after[20], backup_id=None, cut_history=HISTORY)
+    seen = await look_behind(bench.tools, entry(), await read_lived(bench.tools, CLUSTER), origin, bench.after[-1])
+    assert seen is not None
+    assert seen.behind.transactions == len(bench.gtids) - 26
+    assert not seen.behind.transactions_at_least
+    point = await bench.behind(target_position=bench.gtids[8])
+    assert point is not None
+    assert point.behind.transactions == len(bench.gtids) - 26 + 2, "what the restore had undone is not counted again"
 
 
 def tally(*statements: str, rows: tuple[TableChange, ...] = ()) -> Tally:

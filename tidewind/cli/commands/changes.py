@@ -40,11 +40,11 @@ def changes(
         seen = shown = 0
         first: Change | None = None
         async for change in session.tools.changes(cluster, begin, end):
-            seen += 1
+            seen += change.gap is None
             if not worth_showing(change, wanted, min_rows, ddl_only=ddl):
                 continue
-            shown += 1
-            first = first or change
+            shown += change.gap is None
+            first = first or (change if change.gap is None else None)
             session.screen.show(change_view(change), change_data(change))
         if not session.screen.as_json:
             session.screen.show(end_view(cluster, seen, shown, first), None)

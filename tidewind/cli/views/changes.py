@@ -16,7 +16,10 @@ _NAME = re.compile(r"`(?:[^`]|``)*`|[\w$]+")
 
 
 def worth_showing(change: Change, tables: frozenset[str], least_rows: int, *, ddl_only: bool) -> bool:
-    """Whether a transaction is one that is looked for. `tables` are `schema.table`; none means any."""
+    """Whether a transaction is one that is looked for. `tables` are `schema.table`; none means any. A gap always is:
+    what is looked for may lie in it."""
+    if change.gap is not None:
+        return True
     if tables and not any(f"{one.schema}.{one.table}" in tables for one in change.summary.tables):
         named = [
             {name.strip("`").replace("``", "`") for name in _NAME.findall(statement)} | {schema}
@@ -32,6 +35,10 @@ def worth_showing(change: Change, tables: frozenset[str], least_rows: int, *, dd
 
 def change_view(change: Change) -> Text:
     text = Text(f" {change.at:%Y-%m-%d %H:%M:%S}.{change.at.microsecond // 1000:03d}  ", style="dim")
+    if change.gap is not None:
+        return text.append(
+            f"╳ gap up to here: {printable(change.gap)}; what was written in it is not known", style="red"
+        )
     text.append(f"{change.position:<16}  ", style="default")
     parts = [_rows(one) for one in change.summary.tables]
     parts += [
@@ -70,6 +77,7 @@ def change_data(change: Change) -> dict[str, Any]:
         ],
         "statements": list(change.summary.statements),
         "unread": change.unread,
+        "gap": change.gap,
     }
 
 

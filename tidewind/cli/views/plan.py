@@ -27,7 +27,10 @@ def plan_view(plan: Plan, zone: str, again: str | None) -> RenderableType:
     rows += _account_rows(plan.get("accounts") or {})
     ended = int(plan.get("connections_ended") or 0)
     limit = duration(plan.get("limit_s"))
-    rows.append(("takes", f"about {duration(plan.get('estimate_s'))} closed, given up and taken back after {limit}"))
+    replay = plan.get("estimate_replay_s") or 0.0
+    of_it = f" ({duration(replay)} of it replay)" if replay else ""
+    takes = f"about {duration(plan.get('estimate_s'))} closed{of_it}, given up and taken back after {limit}"
+    rows.append(("takes", takes))
     rows.append(("ends", counted(ended, "connection") if ended else "no connection is open now"))
     if plan.get("closing"):
         rows.append(("closing", printable(plan["closing"])))
