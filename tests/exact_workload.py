@@ -21,6 +21,8 @@ SETUP: Sequence[str] = (
     "REFERENCES other.child (id) ON DELETE SET NULL) ENGINE=InnoDB",
     "CREATE TABLE shop.remembering (id INT AUTO_INCREMENT PRIMARY KEY, parent INT, FOREIGN KEY (parent) REFERENCES "
     "shop.parents (id) ON DELETE CASCADE ON UPDATE CASCADE) ENGINE=InnoDB WITH SYSTEM VERSIONING",
+    "CREATE TABLE shop.growing (id INT PRIMARY KEY, above INT, FOREIGN KEY (above) REFERENCES shop.growing (id) "
+    "ON DELETE CASCADE) ENGINE=InnoDB WITH SYSTEM VERSIONING",
     "CREATE TABLE shop.codes (id INT PRIMARY KEY, code VARCHAR(20) CHARACTER SET latin1, extra INT, UNIQUE KEY (code), "
     "UNIQUE KEY (extra)) ENGINE=InnoDB",
     "CREATE TABLE shop.derived (id INT PRIMARY KEY, a INT, b INT AS (a + 1) VIRTUAL, c INT AS (a * 2) STORED, "
@@ -38,6 +40,8 @@ SETUP: Sequence[str] = (
     "INSERT INTO other.child (parent, note) SELECT 1 + seq MOD 40, 'c' FROM seq_1_to_80",
     "INSERT INTO other.grandchild (child) SELECT seq FROM seq_1_to_80",
     "INSERT INTO shop.remembering (parent) SELECT 1 + seq MOD 40 FROM seq_1_to_60",
+    "INSERT INTO shop.growing SELECT seq, NULL FROM seq_1_to_4",
+    "INSERT INTO shop.growing SELECT seq + 4, seq FROM seq_1_to_4",
     "INSERT INTO shop.codes SELECT seq, CONCAT('c', seq), seq FROM seq_1_to_30",
     "INSERT INTO other.one SELECT seq, 'one' FROM seq_1_to_20",
     "INSERT INTO other.two SELECT seq, 'two' FROM seq_1_to_10",
@@ -49,7 +53,7 @@ SETUP: Sequence[str] = (
 )
 
 _WITHOUT_DEFINITIONS = ("_insert", "_update", "_keyless", "_triggers", "_sequence", "_versioned", "_plain", "_accounts")
-DATED_BY_FOREIGN_KEYS = {"`shop`.`remembering`": "id, parent"}
+DATED_BY_FOREIGN_KEYS = {"`shop`.`remembering`": "id, parent", "`shop`.`growing`": "id, above"}
 """Tables whose history is written by foreign keys, and their own columns."""
 
 

@@ -42,6 +42,13 @@ UNSYNCED = ("--innodb-flush-method=nosync", "--debug-no-sync")
 
 STATEMENTS: Mapping[str, Sequence[str]] = {
     "a right that only who has it may give": ("GRANT PROXY ON app@'%' TO closed@localhost",),
+    "history that a foreign key writes onto its own table": (
+        "SET timestamp = 1200000000",
+        "DELETE FROM shop.growing WHERE id = 1",
+        "SET timestamp = 1300000000",
+        "DELETE FROM shop.growing WHERE id = 2",
+        "SET timestamp = DEFAULT",
+    ),
     "history that a foreign key writes": (
         "SET timestamp = 1000000000",
         "DELETE FROM shop.parents WHERE id = 1",

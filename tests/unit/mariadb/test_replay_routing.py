@@ -21,7 +21,14 @@ class Catalogue:
     def facts(self, schema: str, table: str) -> TableFacts:
         name = (schema, table)
         return TableFacts(
-            name, item(name), transactional=True, keyless=False, rows=0, counted=True, versioned=table == "history"
+            name,
+            item(name),
+            transactional=True,
+            keyless=False,
+            rows=0,
+            counted=True,
+            versioned=table in ("history", "tree"),
+            own_parent=table == "tree",
         )
 
 
@@ -57,6 +64,8 @@ def test_a_change_shares_no_statement_where_a_foreign_key_writes_history() -> No
     assert is_dated(parent, [parent, plain, history])
     assert not is_dated(parent, [parent, plain])
     assert not is_dated(history, [history]), "its own images say when"
+    tree = routes.of(table_map("shop", "tree"))
+    assert is_dated(tree, [tree]), "of the rows below it, which have no images"
 
 
 @pytest.mark.parametrize("logged", [True, False])

@@ -92,7 +92,7 @@ def is_dated(route: Route, named: Iterable[Route]) -> bool:
     """Whether a change of the route's table may change rows by foreign key whose history is kept. `named` are the
     tables that the change's statement names. The server dates such history by the statement's time, not by an image of
     the row, so these changes cannot share a statement."""
-    return any(one.facts.versioned for one in named if one is not route)
+    return any(one.facts.versioned and (one is not route or one.facts.own_parent) for one in named)
 
 
 def names_of(body: bytes) -> tuple[str, str]:
