@@ -5,6 +5,7 @@ over every object that a restore of it reads: outcome, manifest, every chunk. Th
 the restorer reads it.
 """
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from tidewind.domain import keys
 from tidewind.domain.manifest import Manifest
 from tidewind.domain.records import RegistryEntry
 from tidewind.embedded.mariadb import PrivateMariaDB
+from tidewind.engines.mariadb.restore.text import text_of
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
 from tidewind.ports.restore import SnapshotSource
 from tidewind.ports.store import ObjectDamaged
@@ -87,9 +89,14 @@ class Kept:
         origin = await backup_origin(self.restore_tools(), CLUSTER, self.backup, None)
         assert isinstance(origin.source, SnapshotSource)
         manifest: Manifest = origin.source.manifest
-        for chunk in manifest.chunks:
-            async for _ in self.store.stream(chunk.key):
-                pass
+        loop = asyncio.get_running_loop()
+
+        def unpack() -> None:
+            for chunk in manifest.chunks:
+                for _ in text_of(self.store, chunk.key, size=chunk.size, row_bytes=chunk.row_bytes, loop=loop):
+                    pass
+
+        await asyncio.to_thread(unpack)
 
     async def verify(self, number: int) -> list[str]:
         """The damaged objects that a verification names."""

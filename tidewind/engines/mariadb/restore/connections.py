@@ -19,6 +19,9 @@ async def end_connections(link: Link, which: str, *, spared: tuple[int, ...]) ->
     """Kill until two looks in a row find nothing, rollbacks included; returns how many were ended. `which` is a
     condition on the process list. The server's own threads and replicas' dumps are spared.
 
+    What proves it is the order, not the pause: whoever comes after the caller shut the door is refused, and whoever came
+    before is in the list from the server's greeting on.
+
     Raises DatabaseError (database-unreachable) if some are left after the deadline: a rollback may take that long, and
     trying again later is right.
     """
@@ -33,10 +36,10 @@ async def end_connections(link: Link, which: str, *, spared: tuple[int, ...]) ->
         left = [int(row[0]) for row in found]
         looks = 0 if left else looks + 1
         for one in left:
+            if time.monotonic() > give_up:
+                raise DatabaseError("database-unreachable", f"{len(left)} connections are still rolling back")
             await _kill(link, one)
             ended.add(one)
-        if left and time.monotonic() > give_up:
-            raise DatabaseError("database-unreachable", f"{len(left)} connections are still rolling back")
         if looks < 2:
             await asyncio.sleep(_PAUSE_S)
     return len(ended)

@@ -43,6 +43,8 @@ KEYS_LATER_ROWS = 20_000
 TASK_BYTES = 16 * 1024 * 1024
 """Text of rows in one transaction, where chunks are smaller: long enough that beginning and committing do not count,
 short enough for progress that is seen and a rollback that is not felt."""
+TASKS_OF_A_TABLE = 4
+"""At least, where it has so many chunks."""
 
 
 @dataclass
@@ -123,10 +125,11 @@ def _tasks_of(own: _Filling, chunks: Sequence[Chunk]) -> list[LoadTask]:
 
 
 def _grouped(parts: Sequence[Rows]) -> list[tuple[Rows, ...]]:
-    """Neighbours together, up to TASK_BYTES."""
+    """Neighbours together, up to TASK_BYTES, or less where one worker would get a table that several can share."""
+    limit = min(TASK_BYTES, sum(part.row_bytes for part in parts) // TASKS_OF_A_TABLE)
     groups: list[tuple[Rows, ...]] = []
     for part in parts:
-        if groups and sum(one.row_bytes for one in groups[-1]) + part.row_bytes <= TASK_BYTES:
+        if groups and sum(one.row_bytes for one in groups[-1]) + part.row_bytes <= limit:
             groups[-1] = (*groups[-1], part)
         else:
             groups.append((part,))
