@@ -4,6 +4,8 @@
 BIN := .venv/bin
 # How many tests run at once. Each worker starts its own servers.
 WORKERS ?= 2
+# Tests without servers wait for processes and clocks of their own a good part of the time.
+FAST_WORKERS ?= 3
 # Passed on: make demo ARGS="--keep", make test ARGS="-k accounts", make bench ARGS="--size-mb 500".
 ARGS ?=
 ENGINE ?=
@@ -13,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 WITHOUT_NETWORK := tests/unit tests/contract tests/property tests/golden
 WITH_SERVERS := tests/integration tests/faults tests/compat tests/acceptance
-PYTEST := $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+PYTEST := $(BIN)/pytest -q --dist worksteal
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,16 +26,16 @@ demo: ## an accident and the way back to just before it on a private MariaDB, in
 
 test: ## everything, on real Kafka, MariaDB and S3 servers, which are fetched first
 	@scripts/prepare test
-	$(PYTEST) $(WITHOUT_NETWORK) $(ARGS)
-	$(PYTEST) $(WITH_SERVERS) $(ARGS)
+	$(PYTEST) -n $(FAST_WORKERS) $(WITHOUT_NETWORK) $(ARGS)
+	$(PYTEST) -n $(WORKERS) $(WITH_SERVERS) $(ARGS)
 
 test-fast: ## the tests that need no server, in less than a minute
 	@scripts/ensure-venv.sh dev
-	$(PYTEST) $(WITHOUT_NETWORK) $(ARGS)
+	$(PYTEST) -n $(FAST_WORKERS) $(WITHOUT_NETWORK) $(ARGS)
 
 test-servers: ## the tests that need servers
 	@scripts/prepare test
-	$(PYTEST) $(WITH_SERVERS) $(ARGS)
+	$(PYTEST) -n $(WORKERS) $(WITH_SERVERS) $(ARGS)
 
 lint: ## style, types and import rules
 	@scripts/ensure-venv.sh dev

@@ -34,6 +34,10 @@ class ManualClock:
         """Whether somebody sleeps."""
         return bool(self._sleepers)
 
+    def advance_to_next(self) -> None:
+        """Time moves to the first moment that somebody sleeps until; nothing can happen before."""
+        self.advance(max(0.0, min(moment for moment, _ in self._sleepers) - self._elapsed))
+
     def advance(self, seconds: float) -> None:
         self._elapsed += seconds
         for moment, wake in self._sleepers:
@@ -94,13 +98,17 @@ class SharedView:
 
 
 async def until(condition: Callable[[], bool], *, deadline_s: float = 5.0) -> None:
-    """Wait for a condition, looking at it whenever the loop has turned."""
+    """Wait for a condition, looking at it whenever the loop has turned: at once at first, as most hold soon."""
     async with asyncio.timeout(deadline_s):
+        pause_s = 0.0
         while not condition():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s + 0.0005, 0.005)
 
 
 async def until_async(condition: Callable[[], Awaitable[bool]], *, deadline_s: float = 5.0) -> None:
     async with asyncio.timeout(deadline_s):
+        pause_s = 0.0
         while not await condition():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s + 0.0005, 0.005)

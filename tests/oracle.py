@@ -1,6 +1,7 @@
 """What a MariaDB server holds, read in the plainest way: the judge of every restore.
 
-Independent of the product: rows as the server's own HEX of each column, definitions as SHOW CREATE says, accounts as
+Independent of the product: rows as the server's own HEX of each column, or as text where HEX would round, with the
+history of system-versioned tables; definitions as SHOW CREATE says, sequences also with where they stand; accounts as
 SHOW CREATE USER and SHOW GRANTS say.
 """
 
@@ -62,16 +63,22 @@ async def content(
 
 
 async def _schema(cursor: Any, schema: str, found: Content) -> None:
-    for name, kind in await _all(cursor, f"SHOW FULL TABLES FROM {_q(schema)}"):
+    tables = await _all(
+        cursor,  # SHOW FULL TABLES calls a system-versioned table a plain one
+        "SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s ORDER BY 1",
+        (schema,),
+    )
+    for name, kind in tables:
         full = f"{_q(schema)}.{_q(name)}"
         if kind == "VIEW":
             found.objects[f"view {full}"] = (await _all(cursor, f"SHOW CREATE VIEW {full}"))[0][1]
         elif kind == "SEQUENCE":
-            found.objects[f"sequence {full}"] = (await _all(cursor, f"SHOW CREATE SEQUENCE {full}"))[0][1]
+            create = (await _all(cursor, f"SHOW CREATE SEQUENCE {full}"))[0][1]
+            found.objects[f"sequence {full}"] = f"{create}\n{(await _all(cursor, f'SELECT * FROM {full}'))[0]}"
         else:
             create = (await _all(cursor, f"SHOW CREATE TABLE {full}"))[0][1]
             found.tables[full] = re.sub(r" AUTO_INCREMENT=\d+", "", create)
-            found.rows[full] = await _rows(cursor, schema, name)
+            found.rows[full] = await _rows(cursor, schema, name, history=create if kind == "SYSTEM VERSIONED" else None)
     for kind, listing in (("TRIGGER", "TRIGGERS"), ("EVENT", "EVENTS")):
         column = 0 if kind == "TRIGGER" else 1
         for row in await _all(cursor, f"SHOW {listing} FROM {_q(schema)}"):
@@ -89,25 +96,39 @@ async def _schema(cursor: Any, schema: str, found: Content) -> None:
         found.objects[f"{kind.lower()} {full}"] = "\n".join(str(part) for part in definition[:3])
 
 
-async def _rows(cursor: Any, schema: str, table: str) -> tuple[int, str]:
+async def _rows(cursor: Any, schema: str, table: str, *, history: str | None) -> tuple[int, str]:
+    """How many there are, and a digest of their values. `history` is the definition of a table that keeps one: it says
+    whether the period's columns, which every row has, are listed with the others."""
     columns = await _all(
         cursor,
         "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS "
         "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION",
         (schema, table),
     )
-    readings = [
-        f"IFNULL(HEX({_q(name)} + 0e0), 'N'), IFNULL(CAST({_q(name)} + 0e0 AS CHAR), 'N')"
-        if kind in ("float", "double")
-        else f"IFNULL(HEX({_q(name)}), 'N')"
-        for name, kind in columns
-    ]
-    await cursor.execute(f"SELECT CONCAT_WS(',', {', '.join(readings)}) FROM {_q(schema)}.{_q(table)}")
+    every = "" if history is None else " FOR SYSTEM_TIME ALL"
+    if history is not None and "GENERATED ALWAYS AS ROW START" not in history:
+        columns += [("row_start", "timestamp"), ("row_end", "timestamp")]
+    readings = [reading for name, kind in columns for reading in _readings(_q(name), kind)]
+    await cursor.execute(f"SELECT CONCAT_WS(',', {', '.join(readings)}) FROM {_q(schema)}.{_q(table)}{every}")
     lines = sorted(row[0] if isinstance(row[0], bytes) else row[0].encode() for row in await cursor.fetchall())
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line + b"\n")
     return len(lines), digest.hexdigest()
+
+
+def _readings(column: str, kind: str) -> list[str]:
+    """Expressions that differ wherever two values of a column differ. HEX takes a number for an integer, and a member of
+    an ENUM or SET for its text, which need not tell it from none."""
+    if kind in ("float", "double"):
+        # Multiplied, so that a FLOAT is shown with all its digits. The sign of zero shows in no text, but in an angle.
+        signed = f"IF({column} = 0 AND ATAN2({column}, -1) < 0, '-', NULL)"
+        return [signed, f"IFNULL(HEX({column} * 1e0), 'N')", f"IFNULL(CAST({column} * 1e0 AS CHAR), 'N')"]
+    if kind == "decimal":
+        return [f"IFNULL(CAST({column} AS CHAR), 'N')"]
+    if kind in ("enum", "set"):
+        return [f"IFNULL(CAST({column} AS UNSIGNED), 'N')", f"IFNULL(HEX({column}), 'N')"]
+    return [f"IFNULL(HEX({column}), 'N')"]
 
 
 async def _accounts(cursor: Any, found: Content, spared: frozenset[str]) -> None:

@@ -61,6 +61,7 @@ def _assemble(platform: Platform) -> None:
         platform.store,
         archived,
         service.catalogue,
+        service.registry,
         service.ledger,
         clock=platform.clock,
         window=timedelta(days=settings.point_in_time_days),
@@ -94,17 +95,17 @@ def _assemble(platform: Platform) -> None:
             clock=platform.clock,
         ),
     )
-    captures = Captures(service.registry, {"mariadb": MariaDBCaptureEngine()}, tools, service.owns)
+    engines = {"mariadb": MariaDBCaptureEngine()} if settings.capture else {}
+    captures = Captures(service.registry, engines, tools, service.owns)
 
     async def assigned(partitions: frozenset[int]) -> None:
         await service.assigned(partitions)
-        if settings.capture:
-            await captures.assigned()
+        await captures.assigned()
 
     consumer = Consumer(
         platform.connection,
         platform.publisher,
-        ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}"),
+        ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}", others=frozenset({BACKUPS.name})),
         {BACKUPS: deletions_only(service.handle)},
         clock=platform.clock,
         binary={CHANGES: archive.take},
@@ -146,8 +147,7 @@ def _assemble(platform: Platform) -> None:
     platform.host.add("consumer", consumer.run)
     platform.host.add("takeover", service.take_over)
     platform.host.add("late statuses", service.late_statuses.run)
-    if settings.capture:
-        platform.host.add("captures", captures.run)
+    platform.host.add("captures", captures.run)
     platform.host.add("archive", archive.run)
     platform.host.add("windows", windows.run)
     platform.host.add("roll-ups", roll_ups.run)

@@ -3,7 +3,6 @@ done, and nothing of it stalls the next good command."""
 
 import json
 import time
-import uuid
 from typing import Any
 
 import pytest
@@ -129,37 +128,6 @@ async def test_an_instant_that_no_log_reaches(protected: ProtectedShop) -> None:
     body = {"mode": "point_in_time", "target_time": "2026-11-23T10:00:00Z"}
     problem = await protected.refused("restores", "restore.request", body)
     assert problem_name(problem) == "target-outside"
-
-
-async def test_the_same_command_a_hundred_times_and_after_a_restart(protected: ProtectedShop) -> None:
-    message_id = str(uuid.uuid4())
-    body = {"cluster_id": CLUSTER, "reason": "a hundred times"}
-    for _ in range(100):
-        await protected.client.send("commands", "tidewind.backup.run.v1", body, message_id=message_id)
-    reply = await protected.client.reply(message_id)
-    end = await protected.client.terminal(reply["job_id"])
-    assert end["type"] == "tidewind.backup.completed.v1"
-    snapshotter = next(process for process in protected.deployment.processes if process.name == "snapshotter")
-    await snapshotter.stop()
-    await protected.deployment.start("snapshotter")
-    await protected.client.send("commands", "tidewind.backup.run.v1", body, message_id=message_id)
-
-    def replies() -> list[dict[str, Any]]:
-        return [
-            record
-            for record in protected.client.seen["replies"]
-            if record["headers"].get("correlation-id") == message_id
-        ]
-
-    await protected.client.wait_for("replies", lambda _: len(replies()) >= 101, deadline_s=60)
-    assert len({record["headers"]["ce_id"] for record in replies()}) == 1
-    assert len({json.dumps(record["data"], sort_keys=True) for record in replies()}) == 1
-    started = [
-        record
-        for record in protected.client.seen["events"]
-        if record["headers"]["ce_type"] == "tidewind.backup.started.v1" and record["data"]["job_id"] == reply["job_id"]
-    ]
-    assert len({record["headers"]["ce_id"] for record in started}) == 1
 
 
 @pytest.mark.parametrize("topic", ["commands", "restores"])

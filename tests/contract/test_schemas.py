@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ BY_NAME = {message.name: message for message in MESSAGES}
 EXAMPLES = {path.stem: json.loads(path.read_text()) for path in sorted((HERE / "examples").glob("*.json"))}
 
 
+@cache
 def validator(message: MessageType) -> Draft202012Validator:
     return Draft202012Validator(message.json_schema(), format_checker=FormatChecker())
 

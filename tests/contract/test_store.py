@@ -6,6 +6,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ async def keys_of(store: Store, prefix: str, after: str = "") -> list[str]:
     return [found.key async for found in store.list(prefix, after=after)]
 
 
+@lru_cache(maxsize=32)
 def some_bytes(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 

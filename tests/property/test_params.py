@@ -1,5 +1,7 @@
 """The C and the Python binder give the same bytes and refuse the same text."""
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,10 +52,22 @@ def test_every_value_arrives_as_it_was(table):
     assert python_bound(text, columns) == wanted
 
 
-@given(st.integers(0, 4), st.text(alphabet="\\\t\nNtx", max_size=60).map(str.encode))
-@settings(max_examples=3000, deadline=None)
-def test_same_refusals_of_any_text(columns, text):
-    assert outcome(bound, text, columns) == outcome(python_bound, text, columns)
+PIECES = (b"\\\\", b"\\t", b"\\n", b"\\N", b"\\", b"N", b"t", b"x", b"\t", b"\n")
+OFTEN = (6, 3, 3, 2, 1, 2, 2, 4, 3, 2)
+
+
+def test_same_refusals_of_any_text():
+    """Drawn by hand from a seed: so much faster than a general generator that thousands are whole rows, or nearly."""
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    refused = 0
+    for _ in range(20_000):
+        text = b"".join(chance.choices(PIECES, OFTEN, k=chance.randrange(10))) + b"\n" * (chance.random() < 0.9)
+        columns = text.partition(b"\n")[0].count(b"\t") + 1 if chance.random() < 0.8 else chance.randrange(5)
+        found = outcome(bound, text, columns)
+        assert found == outcome(python_bound, text, columns), f"seed {seed}: {text!r} in {columns} columns"
+        refused += found == "refused"
+    assert 2_000 < refused < 18_000, f"seed {seed}"
 
 
 @pytest.mark.parametrize("text", [b"a", b"a\tb\n", b"\\x\n", b"a\\\n", b"\\"])

@@ -1,9 +1,12 @@
-"""Retention against brute force: random histories, and simulated years of daily rounds."""
+"""Retention against brute force: random histories, and simulated years of daily rounds.
+
+PYTEST_DONT_REWRITE: millions of assertions hold here, and what those that fail say for themselves is enough.
+"""
 
 import random
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache
 
 import pytest
 
@@ -26,14 +29,15 @@ SPAN_HOURS = 3120
 INSTANTS = [NOW - timedelta(hours=ago) for ago in range(-20, SPAN_HOURS - 20)]
 
 
-def history(chance: random.Random) -> list[Backup]:
-    """Up to 12 backups of up to 130 days, in no order."""
-    pick = chance.random
-    count = int(pick() * 13)
-    backups = []
-    for number in range(count):
+@cache
+def pool(number: int) -> tuple[Backup, ...]:
+    """Backups of up to 130 days that may be a history's `number`th. To make them for each history took most of the time;
+    what a verdict depends on is how those of a history lie to each other, and that is drawn for each."""
+    pick = random.Random(f"pool {number}").random
+    made = []
+    for _ in range(3000):
         complete = pick() > 0.1
-        backups.append(
+        made.append(
             Backup(
                 backup_id=f"b{number}",
                 at=INSTANTS[int(pick() * SPAN_HOURS)],
@@ -44,7 +48,13 @@ def history(chance: random.Random) -> list[Backup]:
                 listed=pick() > 0.15,
             )
         )
-    return backups
+    return tuple(made)
+
+
+def history(chance: random.Random) -> list[Backup]:
+    """Up to 12 backups, in no order."""
+    pick = chance.random
+    return [pool(number)[int(pick() * 3000)] for number in range(int(pick() * 13))]
 
 
 def settings(chance: random.Random) -> RetentionSettings:
@@ -97,6 +107,8 @@ def check_bases(backups: Sequence[Backup], kept: set[str], reasons: dict[str, st
     for timeline in TIMELINES:
         end = window.timeline_ends.get(timeline, NOW)
         every = [one for one in backups if one.good and one.timeline == timeline]
+        if not every:
+            continue
         left = [one for one in every if one.backup_id in kept]
         times, times_left = [one.at for one in every], [one.at for one in left]
         probes = [start, end, NOW, *(instant - TICK for instant in times), *times]
@@ -120,6 +132,36 @@ def check_bases(backups: Sequence[Backup], kept: set[str], reasons: dict[str, st
             assert end >= start
 
 
+def check_against_brute_force(
+    backups: Sequence[Backup], rules: RetentionSettings, in_use: frozenset[str]
+) -> tuple[int, int]:
+    """How many were removed, and how many were kept as bases alone."""
+    removed = based = 0
+    verdicts = plan_retention(backups, rules, NOW, in_use=in_use)
+    assert [one.backup_id for one in verdicts] == [one.backup_id for one in backups]
+    spare = spared(backups, rules)
+    for backup, verdict in zip(backups, verdicts, strict=True):
+        assert verdict.expires_at == backup.at + rules.retention, backup
+        if guarded(backup, rules, spare=spare, in_use=in_use):
+            assert verdict.keep, backup
+        elif verdict.keep:
+            assert verdict.reason == "base", backup
+            assert rules.point_in_time is not None, backup
+            assert not verdict.listed, backup
+            based += 1
+        else:
+            assert not verdict.listed, backup
+            removed += 1
+        if verdict.listed:
+            assert backup.listed, backup
+            assert backup.complete, backup
+    if rules.point_in_time is not None and not rules.retired:
+        kept = {one.backup_id for one in verdicts if one.keep}
+        reasons = {one.backup_id: one.reason for one in verdicts}
+        check_bases(backups, kept, reasons, rules.point_in_time)
+    return removed, based
+
+
 @pytest.mark.parametrize("share", range(SHARES))
 def test_random_histories_against_brute_force(share: int) -> None:
     seed = 4_711 + share
@@ -128,29 +170,12 @@ def test_random_histories_against_brute_force(share: int) -> None:
     for number in range(HISTORIES // SHARES):
         backups, rules = history(chance), settings(chance)
         in_use = frozenset(one.backup_id for one in backups if chance.random() < 0.05)
-        verdicts = plan_retention(backups, rules, NOW, in_use=in_use)
-        assert [one.backup_id for one in verdicts] == [one.backup_id for one in backups]
-        spare = spared(backups, rules)
-        for backup, verdict in zip(backups, verdicts, strict=True):
-            where = partial("seed {}, history {}, {} under {}".format, seed, number, backup, rules)
-            assert verdict.expires_at == backup.at + rules.retention, where()
-            if guarded(backup, rules, spare=spare, in_use=in_use):
-                assert verdict.keep, where()
-            elif verdict.keep:
-                assert verdict.reason == "base", where()
-                assert rules.point_in_time is not None, where()
-                assert not verdict.listed, where()
-                based += 1
-            else:
-                assert not verdict.listed, where()
-                removed += 1
-            if verdict.listed:
-                assert backup.listed, where()
-                assert backup.complete, where()
-        if rules.point_in_time is not None and not rules.retired:
-            kept = {one.backup_id for one in verdicts if one.keep}
-            reasons = {one.backup_id: one.reason for one in verdicts}
-            check_bases(backups, kept, reasons, rules.point_in_time)
+        try:
+            gone, bases = check_against_brute_force(backups, rules, in_use)
+        except AssertionError as failed:
+            failed.add_note(f"seed {seed}, history {number}: {backups} under {rules}")
+            raise
+        removed, based = removed + gone, based + bases
     assert removed > 1000, "the histories must hold what can be removed"
     assert based > 300, "and bases that only the window keeps"
 

@@ -20,7 +20,8 @@ from tidewind.domain.slots import (
     next_backup,
 )
 
-ZONES = sorted(name for name in available_timezones() if "/" in name and not name.startswith(("posix/", "right/")))
+ZONES = sorted(available_timezones() - {"localtime"})
+"""Every name of the IANA database, also those without a slash; "localtime" is a file that Debian puts beside them."""
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
 GRACE = timedelta(hours=6)

@@ -12,10 +12,9 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas.envelope import Origin
 from schemas.topics import Topic
 from tidewind.bus.connection import Connection, end, partition_counts
-from tidewind.bus.records import RawRecord
+from tidewind.bus.records import RawRecord, consumed
 from tidewind.ports.bus import BusError, BusUnavailable
 
 log = structlog.get_logger()
@@ -23,7 +22,6 @@ log = structlog.get_logger()
 Place = tuple[str, int]
 """Topic name without prefix, partition."""
 
-_LOG_APPEND_TIME = 1
 _METADATA_S = 5.0
 _RESTART_S = 0.5
 
@@ -119,7 +117,7 @@ class Reader:
         for place, found in fetched.items():
             for record in found:
                 if record.offset >= self._next[place]:
-                    records.append(self._raw(place, record))
+                    records.append(consumed(self._topics[place.topic], record))
                     self._next[place] = record.offset + 1
             # Markers and compacted records leave offsets that no record has: the client knows how far it is.
             self._next[place] = max(self._next[place], await self._consumer.position(place))
@@ -148,18 +146,3 @@ class Reader:
 
     def _place(self, place: TopicPartition) -> Place:
         return self._topics[place.topic].name, place.partition
-
-    def _raw(self, place: TopicPartition, record: Any) -> RawRecord:
-        return RawRecord(
-            topic=self._topics[place.topic],
-            key=record.key,
-            value=record.value,
-            headers=tuple((name, text if text is not None else b"") for name, text in record.headers),
-            origin=Origin(
-                topic=place.topic,
-                partition=place.partition,
-                offset=record.offset,
-                timestamp_ms=record.timestamp,
-                broker_time=record.timestamp_type == _LOG_APPEND_TIME,
-            ),
-        )

@@ -1,12 +1,15 @@
 """Records as bytes: what was consumed, and what is to be published."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from schemas.envelope import Message, Origin, Poison, encode
 from schemas.topics import Topic
 
 NAME_HEADER = "tw-name"
 """What a binary record is, for whoever opens it: its seal is bound to it."""
+
+_LOG_APPEND_TIME = 1
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -34,6 +37,23 @@ class RawRecord:
     @property
     def size(self) -> int:
         return size_of(self.key, self.value, self.headers)
+
+
+def consumed(topic: Topic, record: Any) -> RawRecord:
+    """What aiokafka gave of a topic."""
+    return RawRecord(
+        topic=topic,
+        key=record.key,
+        value=record.value,
+        headers=tuple((name, text if text is not None else b"") for name, text in record.headers),
+        origin=Origin(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp_ms=record.timestamp,
+            broker_time=record.timestamp_type == _LOG_APPEND_TIME,
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

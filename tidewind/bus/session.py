@@ -17,7 +17,7 @@ from aiokafka.errors import CommitFailedError, CorruptRecordException, IllegalSt
 from schemas.envelope import Origin, Poison
 from schemas.topics import Topic
 from tidewind.bus.connection import Connection, end, partition_counts
-from tidewind.bus.records import RawRecord
+from tidewind.bus.records import RawRecord, consumed
 from tidewind.bus.worker import PartitionWorker, Settle, Stall
 from tidewind.ports.bus import BusError, HeldBack, Ownership, PartitionsHandler
 from tidewind.ports.clock import Clock
@@ -25,7 +25,6 @@ from tidewind.ports.clock import Clock
 log = structlog.get_logger()
 
 _POLL_MS = 200
-_LOG_APPEND_TIME = 1
 _PROBE_MS = 500
 _CORRUPT_TRIES = 5
 _UNREADABLE = (CorruptRecordException, ValueError, IndexError, TypeError, AssertionError, OverflowError)
@@ -148,22 +147,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 worker = self._workers.get(place)
                 if worker is not None:
                     for record in records:
-                        worker.add(self._raw(place, record))
-
-    def _raw(self, place: TopicPartition, record: Any) -> RawRecord:
-        return RawRecord(
-            topic=self._topics[place.topic],
-            key=record.key,
-            value=record.value,
-            headers=tuple((name, text if text is not None else b"") for name, text in record.headers),
-            origin=Origin(
-                topic=place.topic,
-                partition=place.partition,
-                offset=record.offset,
-                timestamp_ms=record.timestamp,
-                broker_time=record.timestamp_type == _LOG_APPEND_TIME,
-            ),
-        )
+                        worker.add(consumed(self._topics[place.topic], record))
 
     async def _recover(self, error: Exception) -> None:
         """Some partition's bytes cannot be parsed. Put all back, then ask each alone: only the one raises."""
@@ -188,7 +172,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._step_over(place, worker, fault)
         else:
             for record in fetched.get(place, ()):
-                worker.add(self._raw(place, record))
+                worker.add(consumed(self._topics[place.topic], record))
 
     async def _step_over(self, place: TopicPartition, worker: PartitionWorker, fault: Exception) -> None:
         offset = await self._consumer.position(place)

@@ -4,6 +4,7 @@ The short helps stand here a second time; a test compares them with those of the
 """
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -39,6 +40,7 @@ ENTRIES = (
 """In the order in which they are listed."""
 
 
+@cache
 def load(name: str) -> Any:
     """The command itself, with everything it needs imported."""
     module = import_module(f"tidewind.cli.commands.{name}")

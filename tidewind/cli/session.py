@@ -8,17 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from schemas.replies import Problem
 from tidewind.cli.endings import INTERRUPTED, KAFKA_AWAY, NOT_FOUND, OK, UNAVAILABLE, Complaint, Left, Stop, code_of
 from tidewind.cli.interruption import run_interruptibly
 from tidewind.cli.ports import Line, Statuses, Tools
 from tidewind.cli.screen import Output, Screen
 from tidewind.cli.views.problem import message_view
-from tidewind.domain.problems import Refused, problem
+from tidewind.domain.problems import Refused
 from tidewind.ports.bus import BusError, BusUnavailable
 from tidewind.ports.engine import DatabaseError
 from tidewind.ports.store import StoreError
-from tidewind.runtime.store_problems import store_problem
+from tidewind.runtime.failures import problem_of
 
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="A table for people, or one JSON document a line.")
@@ -97,11 +96,11 @@ def run(context: typer.Context, output: Output, work: Work) -> None:
 
 def ending(screen: Screen, error: BaseException) -> int:
     """Show an error once and give its code. What is not expected is raised again."""
-    found = _as_problem(error)
-    if found is not None:
-        screen.problem(found, headline="")
-        return code_of(found)
     match error:
+        case Refused() | DatabaseError() | StoreError():
+            found = problem_of(error)
+            screen.problem(found, headline="")
+            return code_of(found)
         case Stop():
             return error.code
         case Complaint():
@@ -118,17 +117,6 @@ def _way_on(error: BusError) -> list[tuple[str, str]]:
     """What to do: what the error says itself, else, where Kafka is away, what `doctor` would say."""
     hint = error.hint or (KAFKA_AWAY if isinstance(error, BusUnavailable) else "")
     return [("next", hint)] if hint else []
-
-
-def _as_problem(error: BaseException) -> Problem | None:
-    match error:
-        case Refused():
-            return error.problem
-        case DatabaseError():
-            return problem(error.kind, error.detail, next_step=error.next_step)
-        case StoreError():
-            return store_problem(error)
-    return None
 
 
 def complain(screen: Screen, error: Complaint) -> None:

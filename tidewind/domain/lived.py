@@ -65,13 +65,20 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """A backup that may begin a route."""
+    """A backup that may begin a route. It leads to points at or behind `settled`, which holds `position`: some of it
+    was read at a later position than that. `settled_at` is when that was the log's end."""
 
     backup_id: str
     timeline: str
     history: str | None
     position: str | None
     at: datetime
+    settled: str | None = None
+    settled_at: datetime | None = None
+
+    def leads_to(self, target: GtidList) -> bool:
+        settled = self.position if self.settled is None else self.settled
+        return settled is not None and target.covers(GtidList.parse(settled))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +116,8 @@ def bases_of(entries: Iterable[CatalogueEntry]) -> tuple[Base, ...]:
             history=entry.outcome.history,
             position=entry.outcome.position,
             at=entry.outcome.snapshot_time,
+            settled=entry.outcome.settled_position,
+            settled_at=entry.outcome.settled_time,
         )
         for entry in entries
         if entry.restorable
@@ -219,20 +228,16 @@ def usable(base: Base, piece: Piece) -> bool:
 
 def reachable_from(piece: Piece, lived: Lived) -> datetime | None:
     """The first instant of the piece from which on everything can be restored; None if nothing can."""
-    own = [base.at for base in lived.bases if usable(base, piece)]
+    own = [base.settled_at or base.at for base in lived.bases if usable(base, piece)]
     if piece.begins_timeline and _through_parent(piece, lived) is not None:
         return piece.start
     return min(own, default=None)
 
 
 def route(lived: Lived, piece: Piece, position: str) -> Route | None:
-    """The shortest way to a position of a piece: from its newest base at or before it, else through the parent."""
+    """The shortest way to a position of a piece: from its newest base that leads to it, else through the parent."""
     target = GtidList.parse(position)
-    candidates = [
-        base
-        for base in lived.bases
-        if usable(base, piece) and base.position is not None and target.covers(GtidList.parse(base.position))
-    ]
+    candidates = [base for base in lived.bases if usable(base, piece) and base.leads_to(target)]
     if candidates:
         base = max(candidates, key=lambda one: (one.at, one.backup_id))
         return Route(base=base.backup_id, legs=_leg(piece, str(base.position), position))

@@ -161,27 +161,27 @@ def _judge(
 ) -> Verdict:
     expiry = backup.at + settings.retention
     young = now < expiry
-
-    def verdict(reason: Reason, *, keep: bool, listed: bool) -> Verdict:
-        return Verdict(
-            backup_id=backup.backup_id,
-            keep=keep,
-            listed=listed and backup.listed and backup.complete,
-            reason=reason,
-            expires_at=expiry,
-        )
-
+    reason: Reason
+    keep, listed = True, False
     if backup.backup_id == newest:
-        return verdict("young" if young and backup.listed else "newest", keep=True, listed=True)
-    if young and (backup.listed or not backup.complete):
-        return verdict("young", keep=True, listed=True)
-    if backup.backup_id in bases:
-        return verdict("base", keep=True, listed=False)
-    if backup.backup_id in in_use:
-        return verdict("in-use", keep=True, listed=False)
-    if settings.clock_doubt is not None:
-        return verdict("clock", keep=True, listed=True)
-    return verdict("expired" if backup.complete else "failed", keep=False, listed=False)
+        reason, listed = "young" if young and backup.listed else "newest", True
+    elif young and (backup.listed or not backup.complete):
+        reason, listed = "young", True
+    elif backup.backup_id in bases:
+        reason = "base"
+    elif backup.backup_id in in_use:
+        reason = "in-use"
+    elif settings.clock_doubt is not None:
+        reason, listed = "clock", True
+    else:
+        reason, keep = "expired" if backup.complete else "failed", False
+    return Verdict(
+        backup_id=backup.backup_id,
+        keep=keep,
+        listed=listed and backup.listed and backup.complete,
+        reason=reason,
+        expires_at=expiry,
+    )
 
 
 def _needed_bases(

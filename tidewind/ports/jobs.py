@@ -105,7 +105,8 @@ class JobKind(Protocol):
     command: str
 
     def decide(self, incoming: Incoming) -> Awaitable[Decision]:
-        """Accept, reject or route. Bounded: at most a few seconds of reading. Raising `Refused` is a rejection."""
+        """Accept, reject or route. Bounded: at most a few seconds of reading. Raising `Refused`, `DatabaseError` or
+        `StoreError` is a rejection, but for a store that is away: then the command is taken in again later."""
 
     def work(self, context: JobContext) -> Awaitable[Ending]:
         """Do it, from whatever point an earlier epoch reached. Raising `Refused`, `DatabaseError` or `StoreError` ends

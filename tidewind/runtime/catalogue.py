@@ -6,8 +6,8 @@ from tidewind.domain import keys, timelines
 from tidewind.domain.catalogue import CatalogueEntry, Contents, UnreadableBackup
 from tidewind.domain.records import BackupOutcome, Pin, Timeline, Tombstone, Verification, parse
 from tidewind.ports.store import UNREADABLE, ObjectMissing, Store, StoreError
+from tidewind.runtime.failures import store_problem
 from tidewind.runtime.ledger import Ledger
-from tidewind.runtime.store_problems import store_problem
 
 log = structlog.get_logger()
 

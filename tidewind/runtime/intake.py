@@ -31,10 +31,10 @@ from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Accept, Incoming, JobKind, Reject, Route
 from tidewind.ports.store import UNREADABLE, StoreError, StoreUnavailable
 from tidewind.runtime import metrics
+from tidewind.runtime.failures import problem_of, store_problem
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.outbox import Composer
 from tidewind.runtime.registry import Registry
-from tidewind.runtime.store_problems import store_problem
 
 _MOST_FIELD_ERRORS = 20
 """More would not help anybody, and a reply must stay far below the limit of a record."""
@@ -132,14 +132,10 @@ class Intake:
         incoming = Incoming(message=message, command=command, job_id=job, cluster=await self._registry.newest(cluster))
         try:
             return await kind.decide(incoming)
-        except Refused as refusal:
-            return Reject(problem=refusal.problem)
-        except DatabaseError as error:
-            return Reject(problem=problem(error.kind, error.detail, next_step=error.next_step))
         except (StoreUnavailable, BusUnavailable):
             raise
-        except StoreError as error:
-            return Reject(problem=store_problem(error))
+        except (Refused, DatabaseError, StoreError) as error:
+            return Reject(problem=problem_of(error))
         except Exception as error:
             log.exception("a command could not be decided", action="decide-failed", command=message.type)
             why = problem("internal-error", f"{message.type} could not be decided; see the log and the dead letters")

@@ -25,11 +25,11 @@ from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Ending, JobKind, LeaseLost
 from tidewind.ports.store import StoreError, StoreUnavailable
 from tidewind.runtime import metrics
+from tidewind.runtime.failures import problem_of
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.operations import OperationLock
 from tidewind.runtime.outbox import Composer, body_of
 from tidewind.runtime.settings import LeaseSettings
-from tidewind.runtime.store_problems import store_problem
 from tidewind.runtime.work import Work
 
 log = structlog.get_logger()
@@ -250,12 +250,8 @@ class JobRunner:
             return await kind.work(work)
         except (LeaseLost, asyncio.CancelledError):
             raise
-        except Refused as refusal:
-            return kind.failed(work, refusal.problem)
-        except DatabaseError as error:
-            return kind.failed(work, problem(error.kind, error.detail, next_step=error.next_step))
-        except StoreError as error:
-            return kind.failed(work, store_problem(error))
+        except (Refused, DatabaseError, StoreError) as error:
+            return kind.failed(work, problem_of(error))
         except Exception:
             log.exception("a job failed unexpectedly", action="job-failed", job=work.job.job_id)
             return kind.failed(work, _unexpected(work.job))

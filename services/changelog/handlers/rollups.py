@@ -62,6 +62,8 @@ class RollUps:
         for found in await self._archived.objects(cluster, history):
             if not found.rolled:
                 (ref,) = await self._archived.refs(cluster, history, found)
+                if ref.key != found.key:
+                    return 0  # another instance has rolled it up since: whatever else was listed is out of date too
                 singles[ref.number] = ref
         older_than = microseconds(self._clock.now()) - round(self._settings.roll_up_after_s * 1_000_000)
         made = groups([(ref.head, ref.size) for ref in singles.values()], older_than)

@@ -12,8 +12,10 @@ Invariants, checked at each block
   sends after that is stale, also after a restart: the later one reads the same log from a place that Kafka or the store
   held, so nothing is lost with it.
 - Marks go forward only: one that does not cover the mark before it, or the place, is of another log and says nothing.
-- Whatever is missing is a *hole*: nothing is taken any more until a session begins at or before `position`. A gap is
-  never decided here: only capture, which sees the log, may begin a new history.
+- Whatever is missing is a *hole*, until a session begins at or before `position`. Of a session that lacks bytes nothing
+  is taken any more. A later session that does not go on from what is held leaves the one in hand as it is: it may be of
+  a process that stood still, and what the one in hand sends may soon be nowhere else. A gap is never decided here: only
+  capture, which sees the log, may begin a new history.
 
 The tempting wrong idea: let the order in Kafka say which session is the later one. It does, until the archive restarts
 behind the first block of the one in hand, and takes a predecessor's beginning for news.
@@ -63,6 +65,7 @@ class Assembly:
         self._trimming = False
         self._skipped = GtidList()
         self._hole: Hole | None = None
+        self._broken_off = False
         self._time_us = place.time_us if place else 0
         self._complete_us = place.complete_us if place else 0
         self._stamped_to = self._opened_us = 0
@@ -117,7 +120,7 @@ class Assembly:
             verdict = self._switch(block)
             if verdict is not None:
                 return verdict
-        elif self._hole is not None:
+        elif self._hole is not None and self._broken_off:
             return self._hole
         end = self._start + len(self._data)
         if block.start > end:
@@ -230,15 +233,15 @@ class Assembly:
         """A later session's block. None: it takes over, and the block is to be taken."""
         start = block.begins
         if start is None:
-            return self._hole or self._missing(f"session {block.session} was never seen to begin")
+            return self._hole or self._not_following(f"session {block.session} was never seen to begin")
         known = self.place.history if self.place else None
         new_history = start.cause is not None and start.history != known
         follows = start.after_history if new_history else start.history
         if follows != known:
-            return self._missing(f"session {block.session} goes on from history {follows}, not from {known}")
+            return self._not_following(f"session {block.session} goes on from history {follows}, not from {known}")
         begun = GtidList.parse(start.position)
         if not new_history and not self._position.covers(begun):
-            return self._missing(f"session {block.session} begins at {start.position}, behind {self.position}")
+            return self._not_following(f"session {block.session} begins at {start.position}, behind {self.position}")
         self._drop_incomplete()
         if not self.settled:
             return SealFirst()
@@ -248,7 +251,7 @@ class Assembly:
         self._preamble = start.preamble
         self._start = self._stamped_to = 0
         self._opened_us = start.opened_us
-        self._hole = None
+        self._hole, self._broken_off = None, False
         self._trimming = not begun.covers(self._position)
         self._skipped = begun
         return None
@@ -337,8 +340,13 @@ class Assembly:
             self._time_us = final[-1].time_us
             self._final += final
 
+    def _not_following(self, reason: str) -> Hole:
+        self._hole = Hole(reason, reread=self.position)
+        return self._hole
+
     def _missing(self, reason: str) -> Hole:
         """Nothing is taken until a session begins at or before what is held. What is whole stays and will be sealed."""
+        self._broken_off = True
         self._drop_incomplete()
         self._hole = Hole(reason, reread=self.position)
         return self._hole

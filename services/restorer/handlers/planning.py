@@ -103,9 +103,7 @@ async def _behind(tools: RestoreTools, entry: RegistryEntry, origin: Origin, tar
 
 
 async def _looks(tools: RestoreTools, entry: RegistryEntry, source: Source) -> tuple[TargetState, SourceState]:
-    engine = tools.engines.get(entry.engine)
-    if engine is None:
-        raise refused("unsupported-engine", f"{entry.cluster_id} runs {entry.engine}, which cannot be restored yet")
+    engine = tools.engines[entry.engine]
     target = target_of(entry)
     found = await engine.survey(target.address, target.login)
     return found, await engine.examine(

@@ -16,11 +16,8 @@ from services.restorer.handlers.work import carry_out
 from services.restorer.rules import refusals
 from tidewind.domain import ids
 from tidewind.domain.problems import problem
-from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Accept, Decision, Ending, Incoming, JobContext, Reject
-from tidewind.ports.store import StoreError, StoreUnavailable
 from tidewind.runtime.intake import command_of
-from tidewind.runtime.store_problems import store_problem
 
 
 class RequestRestore:
@@ -33,7 +30,7 @@ class RequestRestore:
         """Accepted with the plan in the answer; the plan is made before anything is promised."""
         command = incoming.command
         assert isinstance(command, RestoreRequest)
-        wrong = refusals.cluster_refusal(incoming.cluster, command.cluster_id)
+        wrong = refusals.cluster_refusal(incoming.cluster, command.cluster_id, self._tools.engines.keys())
         if wrong is not None:
             return Reject(problem=wrong)
         assert incoming.cluster is not None
@@ -42,15 +39,8 @@ class RequestRestore:
             wrong = refusals.second_restore_refusal(command.cluster_id, other)
             if wrong is not None:
                 return Reject(problem=wrong)
-        try:
-            origin = await self._find(command, None)
-            plan = await planning.make_plan(self._tools, incoming.cluster, origin, shown=True)
-        except DatabaseError as error:
-            return Reject(problem=problem(error.kind, error.detail, next_step=error.next_step))
-        except StoreUnavailable:
-            raise
-        except StoreError as error:
-            return Reject(problem=store_problem(error))
+        origin = await self._find(command, None)
+        plan = await planning.make_plan(self._tools, incoming.cluster, origin, shown=True)
         shown = plan.to_json()
         wrong = refusals.hash_refusal(command.plan_hash, plan.plan_hash)
         if wrong is None and plan.blockers and not command.dry_run:

@@ -27,7 +27,7 @@ from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Ending, JobContext, LeaseLost
 from tidewind.ports.restore import RestoreEnded, ServerReplaced
 from tidewind.ports.store import StoreError, StoreUnavailable
-from tidewind.runtime.store_problems import store_problem
+from tidewind.runtime.failures import problem_of
 
 log = structlog.get_logger()
 
@@ -103,10 +103,10 @@ class Restoration:
         except (LeaseLost, asyncio.CancelledError):
             raise
         except ServerReplaced as replaced:
-            return await self._past_hope(now.action, problem_of(replaced))
+            return await self._past_hope(now.action, trouble_of(replaced))
         except RestoreEnded as ended:
             if self._verdict is not None:
-                return await self._past_hope(now.action, problem_of(ended))
+                return await self._past_hope(now.action, trouble_of(ended))
             return await self._cope(now.action, ended)
         except Exception as error:
             return await self._cope(now.action, error)
@@ -162,7 +162,7 @@ class Restoration:
         return max(0.0, (deadline - self._tools.clock.now()).total_seconds())
 
     async def _cope(self, action: Action, error: Exception) -> Ending | None:
-        why = problem_of(error)
+        why = trouble_of(error)
         lasting = not _transient(error)
         log.warning(
             why.detail,
@@ -201,13 +201,10 @@ class Restoration:
         return self._notices.failed(action.value, why, returned=False, open_by_hand=by_hand)
 
 
-def problem_of(error: Exception) -> Problem:
-    if isinstance(error, Refused):
-        return error.problem
-    if isinstance(error, DatabaseError):
-        return problem(error.kind, error.detail, next_step=error.next_step)
-    if isinstance(error, StoreError):
-        return store_problem(error)
+def trouble_of(error: Exception) -> Problem:
+    """Whatever ended a step. A defect of ours is told in the log only: its text may hold anything."""
+    if isinstance(error, (Refused, DatabaseError, StoreError)):
+        return problem_of(error)
     return problem("internal-error", f"An unexpected {type(error).__name__}; the restorer's log tells more")
 
 

@@ -16,7 +16,6 @@ from services.restorer.handlers.work import carry_out
 from services.restorer.rules import refusals
 from tidewind.domain import ids
 from tidewind.domain.problems import problem
-from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Accept, Decision, Ending, Incoming, JobContext, Reject
 from tidewind.runtime.intake import command_of
 
@@ -30,7 +29,7 @@ class UndoRestore:
     async def decide(self, incoming: Incoming) -> Decision:
         command = incoming.command
         assert isinstance(command, RestoreUndo)
-        wrong = refusals.cluster_refusal(incoming.cluster, command.cluster_id)
+        wrong = refusals.cluster_refusal(incoming.cluster, command.cluster_id, self._tools.engines.keys())
         if wrong is None and not command.dry_run:
             other = await restores.running(self._tools.ledger, command.cluster_id, but=incoming.job_id)
             wrong = refusals.second_restore_refusal(command.cluster_id, other)
@@ -41,10 +40,7 @@ class UndoRestore:
             return Reject(problem=wrong)
         assert incoming.cluster is not None
         origin = await safeguard_origin(self._tools, command.cluster_id, command.restore_id, checked=True)
-        try:
-            plan = await planning.make_plan(self._tools, incoming.cluster, origin, shown=True)
-        except DatabaseError as error:
-            return Reject(problem=problem(error.kind, error.detail, next_step=error.next_step))
+        plan = await planning.make_plan(self._tools, incoming.cluster, origin, shown=True)
         shown = plan.to_json()
         if plan.blockers and not command.dry_run:
             return Reject(problem=problem("restore-blocked", "; ".join(plan.blockers), facts={"plan": shown}))

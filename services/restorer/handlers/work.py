@@ -10,7 +10,7 @@ from services.restorer.handlers import pins, planning
 from services.restorer.handlers.hold import Hold
 from services.restorer.handlers.memory import JobMemory
 from services.restorer.handlers.notices import Mode, Notices
-from services.restorer.handlers.restoration import Restoration, problem_of
+from services.restorer.handlers.restoration import Restoration, trouble_of
 from services.restorer.handlers.sources import Origin
 from services.restorer.handlers.stages import Stages
 from services.restorer.handlers.tools import RestoreTools
@@ -18,7 +18,7 @@ from tidewind.domain import ids
 from tidewind.domain.problems import Refused, problem, refused
 from tidewind.domain.records import RegistryEntry
 from tidewind.ports.jobs import Ending, JobContext, LeaseLost, OperationKind
-from tidewind.ports.store import StoreUnavailable
+from tidewind.ports.store import StoreError, StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ async def carry_out(
         except LeaseLost:
             raise
         except Exception as error:
-            why = problem_of(error)
+            why = trouble_of(error)
             log.warning(
                 why.detail,
                 action="restore-attempt-failed",
@@ -70,6 +70,7 @@ async def carry_out(
                 exc_info=why.type.endswith("internal-error"),
             )
             if not await _announced(tools, context):
+                await _unpin(tools, context)
                 return notices.failed("accepted", why, returned=True)
             await tools.clock.sleep(tools.settings.retry_pause_s)
 
@@ -83,7 +84,7 @@ async def _announced(tools: RestoreTools, context: JobContext) -> bool:
         except LeaseLost:
             raise
         except Exception as error:
-            log.warning(problem_of(error).detail, action="restore-ledger-unreadable", job=context.job.job_id)
+            log.warning(trouble_of(error).detail, action="restore-ledger-unreadable", job=context.job.job_id)
             await tools.clock.sleep(tools.settings.retry_pause_s)
 
 
@@ -104,6 +105,7 @@ async def _attempt(
     try:
         await _patiently(tools, lambda: _take(context, operation, begun=standing is not None))
     except CancelledBefore:
+        await _unpin(tools, context)
         notices.step("accepted", state="cancelled")
         return notices.cancelled("accepted", 0)
     entry = await _patiently(tools, lambda: _entry(tools, context.job.cluster_id))
@@ -140,17 +142,23 @@ async def _pinned(tools: RestoreTools, context: JobContext, backup_id: str | Non
     before it looks for pins, so one of the two sees the other."""
     if backup_id is not None:
         await pins.pin(tools, context, backup_id)
-    try:
-        origin = await find_origin(None)
-        if backup_id is None and origin.backup_id is not None:
-            await pins.pin(tools, context, origin.backup_id, origin.log)
-            again = await find_origin(None)
-            if (again.backup_id, again.log) != (origin.backup_id, origin.log):
-                raise refused("plan-changed", "The backup or log the point is reached by changed while it was pinned")
-    except Refused:
-        await pins.release(tools, context)
-        raise
+    origin = await find_origin(None)
+    if backup_id is None and origin.backup_id is not None:
+        await pins.pin(tools, context, origin.backup_id, origin.log)
+        again = await find_origin(None)
+        if (again.backup_id, again.log) != (origin.backup_id, origin.log):
+            raise refused("plan-changed", "The backup or log the point is reached by changed while it was pinned")
     return origin
+
+
+async def _unpin(tools: RestoreTools, context: JobContext) -> None:
+    """What this epoch has pinned, or one before it that died before its plan stood. A store that refuses is no reason
+    to fail otherwise: the pins of a job that has ended hold nothing. Raises LeaseLost: a successor may need them."""
+    try:
+        await _patiently(tools, context.check_lease)
+        await _patiently(tools, lambda: pins.release(tools, context))
+    except StoreError as error:
+        log.warning(str(error), action="restore-pins-left", job=context.job.job_id)
 
 
 async def _planned(
@@ -160,7 +168,6 @@ async def _planned(
     the log behind the point told when the command was accepted is not read again while everybody waits."""
     plan = await planning.make_plan(tools, entry, origin, shown=False)
     if plan.blockers:
-        await pins.release(tools, context)
         raise refused("restore-blocked", "; ".join(plan.blockers), facts={"plan": plan.to_json()})
     told = context.job.answer.get("plan") or {}
     again = told if told.get("plan_hash") == plan.plan_hash else {}
@@ -177,7 +184,7 @@ async def _origin_again(
     except LeaseLost:
         raise
     except Exception as error:
-        why = problem_of(error)
+        why = trouble_of(error)
         await memory.keep("failure", {"step": "load", "problem": why.model_dump(mode="json")})
         return Origin(source=None, timeline=ids.ROOT_TIMELINE, cut=None, backup_id=None)
 

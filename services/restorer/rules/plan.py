@@ -21,8 +21,6 @@ from tidewind.ports.restore import SourceState
 LISTED_TABLES = 200
 LISTED_ACCOUNTS = 200
 
-_LATER_END_OF_TIME = (11, 5)
-"""From this release on MariaDB's present rows end in 2106; before, they ended in 2038, which is the past of history."""
 _LISTED_BLOCKERS = 20
 
 
@@ -152,7 +150,7 @@ def of_snapshot(
         space_needed=needed,
         estimate_s=2 + 1.5 * row_bytes / (assumptions.load_mb_per_s * 1e6) + replay_s,
         estimate_replay_s=replay_s,
-        blockers=_snapshot_blockers(entry, manifest, target),
+        blockers=_snapshot_blockers(entry, manifest),
         warnings=(
             *_suspicion(suspect),
             *_snapshot_warnings(manifest, target),
@@ -295,21 +293,9 @@ def _common_warnings(target: TargetState, source: SourceState, space_needed: int
     return tuple(found)
 
 
-def _snapshot_blockers(entry: RegistryEntry, manifest: Manifest, target: TargetState) -> tuple[str, ...]:
+def _snapshot_blockers(entry: RegistryEntry, manifest: Manifest) -> tuple[str, ...]:
     if manifest.engine != entry.engine:
         return (f"the backup is of {manifest.engine}, the cluster runs {entry.engine}",)
-    if _release(target.facts.version) < _release(manifest.engine_version):
-        return (
-            f"the server runs {target.facts.version}, older than {manifest.engine_version} of the backup"
-            " → upgrade the server",
-        )
-    if _release(manifest.engine_version) < _LATER_END_OF_TIME <= _release(target.facts.version):
-        return tuple(
-            f"{table.schema_name}.{table.name} is system-versioned, and its present rows, as {manifest.engine_version} "
-            f"wrote them, would be history on {target.facts.version} → restore on a server older than 11.5"
-            for table in manifest.tables
-            if manifest.engine == "mariadb" and table.attributes.get("versioned")
-        )[:_LISTED_BLOCKERS]
     return ()
 
 
@@ -337,11 +323,6 @@ def _point_warnings(entry: RegistryEntry, behind: Behind | None, touched: Touche
             f" tidewind changes --cluster {entry.cluster_id} --ddl",
         )
     return ()
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """(10, 11) of "10.11.19": the same release takes back what any of its patches wrote."""
-    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def _gb(size: int) -> str:

@@ -1,6 +1,6 @@
 """Why a command about a restore is refused. Each rule returns the problem, or None where nothing speaks against it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -8,9 +8,9 @@ from typing import Literal
 from schemas.replies import FieldError, Problem
 from tidewind.domain import timelines
 from tidewind.domain.ids import timeline_id
-from tidewind.domain.manifest import MANIFEST_FORMAT, Manifest
+from tidewind.domain.manifest import Manifest
 from tidewind.domain.problems import problem
-from tidewind.domain.records import RECORD_FORMAT, BackupOutcome, RegistryEntry, Timeline, Tombstone
+from tidewind.domain.records import BackupOutcome, RegistryEntry, Timeline, Tombstone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +23,20 @@ class BackupFound:
     begun: bool = False
 
 
-def cluster_refusal(entry: RegistryEntry | None, cluster_id: str) -> Problem | None:
+def cluster_refusal(entry: RegistryEntry | None, cluster_id: str, engines: Collection[str]) -> Problem | None:
+    """`engines` are those whose clusters can be restored."""
     if entry is None:
         return problem("unknown-cluster", f"There is no cluster {cluster_id}")
     if entry.state == "retired":
         return problem("cluster-retired", f"{cluster_id} is retired; its backups are kept but no longer put back")
-    if entry.engine != "mariadb":
-        return problem("unsupported-engine", f"{cluster_id} runs {entry.engine}; restore works for mariadb so far")
+    if entry.engine not in engines:
+        able = ", ".join(sorted(engines))
+        return problem("unsupported-engine", f"{cluster_id} runs {entry.engine}; restore works for {able} so far")
     return None
 
 
 def backup_refusal(found: BackupFound, cluster_id: str, backup_id: str) -> Problem | None:
-    """Unknown, foreign, deleted, expired, unfinished or failed, too new."""
+    """Unknown, foreign, deleted, expired, unfinished or failed. What is too new, the reading of the record refuses."""
     stone = found.tombstone
     if stone is not None and stone.cause == "retention":
         return problem(
@@ -45,8 +47,6 @@ def backup_refusal(found: BackupFound, cluster_id: str, backup_id: str) -> Probl
     outcome = found.outcome
     if outcome is None:
         return _without_outcome(found, cluster_id, backup_id)
-    if outcome.format > RECORD_FORMAT:
-        return problem("backup-newer-format", f"Backup {backup_id} has record format {outcome.format}")
     if outcome.result != "completed" or outcome.manifest_key is None:
         return problem("backup-incomplete", f"Backup {backup_id} failed; it holds nothing that could be restored")
     return None
@@ -54,11 +54,6 @@ def backup_refusal(found: BackupFound, cluster_id: str, backup_id: str) -> Probl
 
 def manifest_refusal(manifest: Manifest, cluster_id: str, timeline: str | None) -> Problem | None:
     """What only the manifest tells."""
-    if manifest.format > MANIFEST_FORMAT:
-        return problem(
-            "backup-newer-format",
-            f"Backup {manifest.backup_id} has manifest format {manifest.format}; this release reads {MANIFEST_FORMAT}",
-        )
     if manifest.cluster_id != cluster_id:
         return problem(
             "backup-of-another-cluster", f"Backup {manifest.backup_id} was taken of cluster {manifest.cluster_id}"

@@ -80,7 +80,8 @@ class RemovalKeeper:
             kept = {verdict.backup_id for verdict in verdicts if verdict.keep}
             kept |= {one.backup_id for one in entries if one.tombstone is not None}
             try:
-                await self._log.keep(captured, [one for one in entries if one.backup_id in kept], memory, now)
+                staying = [one for one in entries if one.backup_id in kept]
+                await self._log.keep(captured, staying, memory, now, retired=entry.state == "retired")
             except StoreUnavailable:
                 raise
             except StoreError as error:

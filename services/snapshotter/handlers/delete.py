@@ -34,10 +34,10 @@ from tidewind.domain.records import Tombstone
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
 from tidewind.ports.store import UNREADABLE, StoreError, StoreUnavailable
 from tidewind.runtime.catalogue import pins_in_force
+from tidewind.runtime.failures import store_problem
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.log_archive import LogArchive
-from tidewind.runtime.store_problems import store_problem
 
 _RETRY_S = 5.0
 REMOVING_NOTE = "removing"

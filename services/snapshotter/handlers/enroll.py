@@ -15,7 +15,7 @@ from tidewind.domain.records import Accepted, RegistryEntry
 from tidewind.domain.regions import Regions, zone_of
 from tidewind.domain.slots import first_slot_date
 from tidewind.ports.clock import Clock
-from tidewind.ports.engine import DatabaseError, Preflight, SnapshotEngine
+from tidewind.ports.engine import Preflight, SnapshotEngine
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.registry import Registry
@@ -31,7 +31,7 @@ class Probe:
         self._timeout_s = timeout_s
 
     async def try_out(self, entry: ClusterEnroll | RegistryEntry) -> Preflight:
-        """Raises Refused with what is wrong and how to mend it."""
+        """Raises Refused or DatabaseError, with what is wrong and how to mend it."""
         engine = self._engines.get(entry.engine)
         if engine is None:
             known = ", ".join(sorted(self._engines))
@@ -45,8 +45,6 @@ class Probe:
                 "database-unreachable",
                 f"{_endpoint_text(entry)} did not answer within {self._timeout_s:.0f} s",
             ) from None
-        except DatabaseError as error:
-            raise refused(error.kind, error.detail, next_step=error.next_step) from error
         if (unfit := judge(preflight)) is not None:
             raise Refused(unfit)
         return preflight

@@ -5,11 +5,9 @@ from typing import Any
 
 from schemas.replies import Problem
 from tidewind.domain.manifest import Manifest
-from tidewind.domain.problems import Refused, problem
 from tidewind.domain.records import BackupOutcome, RegistryEntry
-from tidewind.ports.engine import DatabaseError, SnapshotContent
-from tidewind.ports.store import StoredObject, StoreError
-from tidewind.runtime.store_problems import store_problem
+from tidewind.ports.engine import SnapshotContent
+from tidewind.ports.store import StoredObject
 
 
 def completed_outcome(
@@ -28,6 +26,8 @@ def completed_outcome(
             "snapshot_time": manifest.snapshot_time,
             "position": manifest.position,
             "open_xa_position": manifest.open_xa_position,
+            "settled_position": content.settled_position,
+            "settled_time": content.settled_time,
             "history": manifest.history,
             "timeline": manifest.timeline,
             "engine": manifest.engine,
@@ -47,11 +47,3 @@ def failed_outcome(frame: Mapping[str, Any], entry: RegistryEntry | None, why: P
     """`entry` is the cluster's, None if it is not known any more."""
     engine = {"engine": entry.engine if entry else "mariadb", "engine_version": entry.engine_version if entry else ""}
     return BackupOutcome.model_validate({**frame, **engine, "result": "failed", "problem": why})
-
-
-def problem_of(error: Refused | DatabaseError | StoreError) -> Problem:
-    if isinstance(error, Refused):
-        return error.problem
-    if isinstance(error, DatabaseError):
-        return problem(error.kind, error.detail, next_step=error.next_step)
-    return store_problem(error)

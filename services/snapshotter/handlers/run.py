@@ -21,7 +21,7 @@ from schemas.status import BackupStatus
 from services.snapshotter.handlers.connection import connection
 from services.snapshotter.handlers.histories import newest_history
 from services.snapshotter.handlers.manifests import manifest_of, write_manifest
-from services.snapshotter.handlers.outcomes import completed_outcome, failed_outcome, problem_of
+from services.snapshotter.handlers.outcomes import completed_outcome, failed_outcome
 from services.snapshotter.handlers.statuses import backup_status
 from services.snapshotter.handlers.tools import SnapshotTools
 from services.snapshotter.rules.attempts import Again, after_failure, attempt_number
@@ -34,6 +34,7 @@ from tidewind.domain.records import BackupOutcome, RegistryEntry, Timeline, pars
 from tidewind.ports.engine import DatabaseError, SnapshotContent, SnapshotRequest
 from tidewind.ports.jobs import Accept, Ending, Incoming, JobContext, Reject
 from tidewind.ports.store import ObjectMissing, StoreError, StoreUnavailable
+from tidewind.runtime.failures import problem_of
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.log_archive import LogArchive
 
@@ -155,7 +156,8 @@ class _BackupJob:
         begun = await newest_history(captured, self._cluster)
         content = await self._take(entry, attempt)
         timeline = await self._timeline(entry, content)
-        history = standing_in(begun, await newest_history(captured, self._cluster), content.position)
+        newest = await newest_history(captured, self._cluster)
+        history = standing_in(begun, newest, content.position, content.open_xa_position)
         manifest = manifest_of(entry, self._backup, attempt, timeline, content, history=history)
         prefix = keys.attempt(self._cluster, self._backup, attempt)
         stored = await write_manifest(tools.store, keys.manifest(prefix), manifest)

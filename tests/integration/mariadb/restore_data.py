@@ -30,6 +30,11 @@ SEED = (
     "(`co``l'\"` INT PRIMARY KEY, KEY `k``ey` (`co``l'\"`)) ENGINE=InnoDB",
     "INSERT INTO shop.customers (id, name, born) VALUES (1, 'Ada 😀', '1815-12-10'), (2, 'Bob', NULL), (9, 'Züe', '2000-02-29')",
     "INSERT INTO shop.orders (id, customer, total) VALUES (1, 1, 9.99), (2, 1, 0), (3, 9, 123456.78)",
+    "CREATE TABLE stock.computed (id INT PRIMARY KEY, net DECIMAL(10,2), words VARCHAR(20), "
+    "tax DECIMAL(10,2) AS (net * 0.19) STORED, number INT AS (words * 2) STORED, KEY (number)) ENGINE=InnoDB",
+    "SET sql_mode = ''",
+    "INSERT INTO stock.computed (id, net, words) VALUES (1, 0.03, 'three'), (2, -7.77, '7 of 9'), (3, NULL, '12')",
+    "SET sql_mode = DEFAULT",
     "INSERT INTO stock.items VALUES (X'00FF0A09', 1e-30, b'101010101'), ('plain', 3.4e38, NULL)",
     "CREATE TABLE stock.places (id INT PRIMARY KEY, place POINT NOT NULL, SPATIAL KEY (place), KEY (id)) ENGINE=InnoDB",
     "INSERT INTO stock.places VALUES (1, POINT(1, 2))",

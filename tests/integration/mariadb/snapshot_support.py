@@ -205,7 +205,7 @@ def tables_of(connection: Any) -> list[tuple[str, str, str]]:
     found = rows(
         connection,
         "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN"
-        " ('information_schema', 'performance_schema', 'sys', 'mysql', 'tidewind') ORDER BY 1, 2",
+        " ('information_schema', 'performance_schema', 'sys', 'mysql') AND TABLE_SCHEMA NOT LIKE 'tidewind%' ORDER BY 1, 2",
     )
     return [(str(schema), str(name), str(kind)) for schema, name, kind in found]
 
@@ -240,36 +240,55 @@ def _exact(name: str, data_type: str) -> str:
     return f"HEX({name})"
 
 
-def difference(one: PrivateMariaDB, other: PrivateMariaDB) -> list[str]:
-    """What differs between two servers: definitions, values, raw checksums. Empty if nothing does."""
-    found: list[str] = []
-    first, second = client(one), client(other)
-    for connection in (first, second):
-        run(connection, "SET time_zone = '+00:00', sql_mode = '', group_concat_max_len = 1048576")
-    if tables_of(first) != tables_of(second):
-        found.append(f"tables: {set(tables_of(first)) ^ set(tables_of(second))}")
-    for schema, table, kind in tables_of(first):
-        shown = [
-            re.sub(r" AUTO_INCREMENT=\d+", "", rows(c, f"SHOW CREATE TABLE {quote_table(schema, table)}")[0][1])
-            for c in (first, second)
-        ]
-        if shown[0] != shown[1]:
-            found.append(f"definition of {schema}.{table}: {shown}")
-        if kind in ("VIEW", "SEQUENCE"):
-            continue
-        values = [stored_values(c, schema, table, kind) for c in (first, second)]
-        if values[0] != values[1]:
-            found.append(f"values of {schema}.{table}: {_rows_apart(*values)}")
-        sums = [rows(c, f"CHECKSUM TABLE {quote_table(schema, table)} EXTENDED")[0][1] for c in (first, second)]
-        if sums[0] != sums[1]:
-            found.append(f"checksum of {schema}.{table}: {sums}")
-    for kind, listing in _LISTINGS.items():
-        lists = [rows(c, listing) for c in (first, second)]
-        if lists[0] != lists[1]:
-            found.append(f"{kind}: {lists[0]} != {lists[1]}")
-    first.close()
-    second.close()
+@dataclass(frozen=True)
+class Held:
+    """What a server holds: definitions, values, raw checksums, in the order of the tables."""
+
+    tables: list[tuple[str, str, str]]
+    definitions: dict[str, str]
+    values: dict[str, list[tuple[Any, ...]]]
+    checksums: dict[str, Any]
+    listings: dict[str, list[tuple[Any, ...]]]
+
+
+def held(server: PrivateMariaDB) -> Held:
+    connection = client(server)
+    run(connection, "SET time_zone = '+00:00', sql_mode = '', group_concat_max_len = 1048576")
+    tables = tables_of(connection)
+    definitions, values, checksums = {}, {}, {}
+    for schema, table, kind in tables:
+        name = quote_table(schema, table)
+        shown = rows(connection, f"SHOW CREATE TABLE {name}")[0][1]
+        definitions[name] = re.sub(r" AUTO_INCREMENT=\d+", "", shown)
+        if kind == "SEQUENCE":
+            values[name] = rows(connection, f"SELECT * FROM {name}")
+        elif kind != "VIEW":
+            values[name] = stored_values(connection, schema, table, kind)
+            checksums[name] = rows(connection, f"CHECKSUM TABLE {name} EXTENDED")[0][1]
+    listings = {kind: rows(connection, listing) for kind, listing in _LISTINGS.items()}
+    connection.close()
+    return Held(tables, definitions, values, checksums, listings)
+
+
+def apart(one: Held, other: Held) -> list[str]:
+    """What differs between two states. Empty if nothing does."""
+    found = [] if one.tables == other.tables else [f"tables: {set(one.tables) ^ set(other.tables)}"]
+    for name, shown in one.definitions.items():
+        if shown != other.definitions.get(name):
+            found.append(f"definition of {name}: {[shown, other.definitions.get(name)]}")
+        if one.values.get(name) != other.values.get(name):
+            found.append(f"values of {name}: {_rows_apart(one.values.get(name, []), other.values.get(name, []))}")
+        if one.checksums.get(name) != other.checksums.get(name):
+            found.append(f"checksum of {name}: {[one.checksums.get(name), other.checksums.get(name)]}")
+    for kind, listed in one.listings.items():
+        if listed != other.listings[kind]:
+            found.append(f"{kind}: {listed} != {other.listings[kind]}")
     return found
+
+
+def difference(one: PrivateMariaDB, other: PrivateMariaDB) -> list[str]:
+    """What differs between two servers. Empty if nothing does."""
+    return apart(held(one), held(other))
 
 
 def _rows_apart(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> str:
@@ -279,7 +298,7 @@ def _rows_apart(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> str
     return f"{len(only[0])} only in the one: {only[0][:4]}, {len(only[1])} only in the other: {only[1][:4]}"
 
 
-_NOT_OURS = "NOT IN ('information_schema', 'performance_schema', 'sys', 'mysql')"
+_NOT_OURS = "NOT RLIKE '^(tidewind.*|information_schema|performance_schema|sys|mysql)$'"
 _LISTINGS = {
     "routines": "SELECT ROUTINE_SCHEMA, ROUTINE_NAME, ROUTINE_TYPE, ROUTINE_DEFINITION, SQL_MODE, DEFINER, ROUTINE_COMMENT,"
     " CHARACTER_SET_CLIENT, COLLATION_CONNECTION, DATABASE_COLLATION, SECURITY_TYPE, IS_DETERMINISTIC"

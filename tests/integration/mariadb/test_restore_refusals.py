@@ -6,10 +6,13 @@ from typing import Any
 import pymysql
 import pytest
 
-from tests.integration.mariadb.restore_lab import SERVICE_LOGIN, lab_on
+from tests.integration.mariadb.restore_lab import CLUSTER, SERVICE_LOGIN, lab_on
 from tests.integration.mariadb.snapshot_support import address_of
 from tests.servers.galera import galera_options
+from tidewind.domain import keys
+from tidewind.domain.manifest import Manifest
 from tidewind.domain.problems import PREFIX
+from tidewind.domain.records import parse
 from tidewind.engines.mariadb.grants import RESTORE_GRANTS
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
 from tidewind.ports.jobs import Reject
@@ -65,6 +68,20 @@ async def test_a_galera_node_is_refused(mariadb_factory: Any, tmp_path: Path) ->
         assert "Galera node" in str(refused.problem.detail)
         preflight = await MariaDBSnapshotEngine().preflight(address_of(server), SERVICE_LOGIN, None)
         assert any("Galera node" in one.text for one in preflight.findings if one.level == "error")
+
+
+async def test_a_backup_of_a_later_release_is_refused(mariadb_factory: Any, tmp_path: Path) -> None:
+    async with lab_on(await mariadb_factory(), tmp_path / "deployment") as lab:
+        await lab.enroll()
+        lab.sql(*(statement.format(rows=3) for statement in SHOP))
+        backup = await lab.backup()
+        key = keys.manifest(keys.attempt(CLUSTER, backup, 1))
+        manifest = parse(Manifest, await lab.store.get(key))
+        await lab.store.put(key, manifest.model_copy(update={"engine_version": "99.1.2"}).to_bytes())
+        refused = await lab.decide(REQUEST, mode="snapshot", backup_id=backup)
+        assert isinstance(refused, Reject)
+        assert refused.problem.type == PREFIX + "restore-blocked"
+        assert "older than 99.1.2 of the backup" in str(refused.problem.detail)
 
 
 async def test_anonymous_accounts_of_the_backup_never_lock_the_service_out(

@@ -1,7 +1,7 @@
 """Capture from session to session: what a break, a lost connection and a lost block make of histories."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,9 +16,11 @@ from services.changelog.handlers.capture import Capture
 from services.changelog.handlers.notices import CaptureNotices
 from services.changelog.handlers.sending import CaptureTools
 from services.changelog.settings import ChangelogSettings
-from tests.fakes import ManualClock, RecordingPublisher, SharedView
+from tests.fakes import ManualClock, RecordingPublisher, SharedView, until
 from tests.unit.changelog.logs import PREAMBLE, SECOND
+from tidewind.domain import keys
 from tidewind.domain.blocks import block_name, unpack_block
+from tidewind.domain.histories import History
 from tidewind.domain.log_stream import Block, Mark, SessionStart, State, StateKind, Transaction
 from tidewind.domain.records import RegistryEntry
 from tidewind.ports.capture import LogBroken, LogUnsuitable, Piece, Resume
@@ -66,13 +68,14 @@ class Reading:
 
 
 class Engine:
-    """`log_end` is 0-1-100; `refuses` is raised instead of the next session that resumes."""
+    """`log_end` is 0-1-100; `refuses` is raised instead of the next session that resumes, behind `on_refusal`."""
 
     state_kinds: tuple[StateKind, ...] = ()
 
     def __init__(self) -> None:
         self.readings: list[Reading] = []
         self.refuses: DatabaseError | None = None
+        self.on_refusal: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
         self.headroom: float | None = None
 
     async def examine(self, address: Address, login: Login) -> tuple[Finding, ...]:
@@ -85,6 +88,7 @@ class Engine:
     async def read(self, address: Address, login: Login, resume: Resume, *, server_id: int) -> AsyncIterator[Reading]:
         if self.refuses is not None:
             refused, self.refuses = self.refuses, None
+            await self.on_refusal()
             raise refused
         self.readings.append(Reading(resume, lambda: self.headroom))
         yield self.readings[-1]
@@ -116,7 +120,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         randomness = SystemRandomness()
         self.inner = DirectoryStore(folder)
-        store = SealedStore(self.inner, Keyring.generate("test", randomness), randomness)
+        self.store = store = SealedStore(self.inner, Keyring.generate("test", randomness), randomness)
         self.clock = ManualClock()
         self.kafka = Kafka(store)
         self.view = SharedView(self.kafka)
@@ -135,15 +139,37 @@ class Bench:
         self.composer = composer
         self.capture = Capture(entry(), self.engine, tools)
 
+    async def archived(self, history: History) -> None:
+        await self.store.put(keys.history_claim("shop", history.number), history.to_bytes())
+
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Time passes until it holds."""
-        async with asyncio.timeout(10):
-            while not condition():
-                self.clock.advance(1)
-                await asyncio.sleep(0.01)
+        """Time passes until it holds, whenever somebody waits for it."""
+
+        def holds() -> bool:
+            if condition():
+                return True
+            if self.clock.awaited:
+                self.clock.advance_to_next()
+            return False
+
+        await until(holds, deadline_s=10)
 
     def said(self) -> list[Message]:
         return [one for one in self.kafka.of(STATUS) if one.type == "tidewind.status.capture.v1"]
+
+
+def history(name: str, number: int) -> History:
+    return History(
+        cluster_id="shop",
+        history=name,
+        number=number,
+        position="0-1-100",
+        begin_us=0,
+        cause="reset",
+        server_identity="1-abc",
+        server_version="10.11.19",
+        started_at=datetime(2026, 11, 23, 10, 0, tzinfo=UTC),
+    )
 
 
 def entry() -> RegistryEntry:
@@ -229,6 +255,21 @@ async def test_what_kafka_lost_before_the_archive_saw_it_begins_anew(bench: Benc
     await bench.until(lambda: len(kafka.begun) == 2)
     again = kafka.begun[1]
     assert (again.cause, again.after_history) == ("first", None)
+
+
+async def test_a_history_that_kafka_held_before_its_sender_knew_is_gone_on_with(bench: Bench) -> None:
+    """Killed between the first block of a new history and its acknowledgement: the archive has it by the time its
+    successor has found the log broken once more."""
+    kafka, engine = bench.kafka, bench.engine
+    await bench.until(lambda: len(kafka.begun) == 1)
+    engine.refuses = LogBroken("reset", "the log was reset")
+    old, new = history(kafka.begun[0].history, 1), history("hst_BBBBBBBBBB", 2)
+    await bench.archived(old)
+    bench.engine.on_refusal = lambda: bench.archived(new)
+    engine.readings[0].ends.set_result(DROPPED)
+    await bench.until(lambda: len(kafka.begun) == 2)
+    again = kafka.begun[1]
+    assert (again.history, again.cause, again.position) == (new.history, None, "0-1-100")
 
 
 def events(bench: Bench, kind: str) -> list[Mapping[str, object]]:

@@ -5,8 +5,6 @@ import subprocess
 import sys
 import textwrap
 
-import pytest
-
 from tidewind.cli.interruption import ENDING_S
 
 SECONDS = 60
@@ -86,32 +84,37 @@ def test_work_is_cancelled_and_ends_in_its_own_way(interruptible):
     assert (code, said) == (130, "closed\n")
 
 
-@pytest.mark.parametrize(
-    "stuck",
-    [
-        "await asyncio.gather(asyncio.sleep(3600), return_exceptions=True)",  # swallows its cancellation, and goes on
-        "time.sleep(3600)",  # the loop does not run
-        "print('x' * 10_000_000)",  # nobody reads
-        "await asyncio.to_thread(time.sleep, 3600)",  # the end waits for a thread
-    ],
+STUCK = (
+    "await asyncio.gather(asyncio.sleep(3600), return_exceptions=True)",  # swallows its cancellation, and goes on
+    "time.sleep(3600)",  # the loop does not run
+    "print('x' * 10_000_000)",  # nobody reads
+    "await asyncio.to_thread(time.sleep, 3600)",  # the end waits for a thread
 )
-def test_work_that_cannot_be_cancelled_ends_all_the_same(interruptible, stuck):
-    process = begin(
-        WORKING
-        + f"""
+
+
+def test_work_that_cannot_be_cancelled_ends_all_the_same(interruptible):
+    """All at once, as each has its `ENDING_S` to end in."""
+    processes = {}
+    try:
+        for stuck in STUCK:
+            processes[stuck] = begin(
+                WORKING
+                + f"""
     async def work(session):
         print("ready", flush=True)
         while True:
             {stuck}
     work_with(work)
     """
-    )
-    try:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=SECONDS + ENDING_S) == 130
+            )
+        for process in processes.values():
+            process.send_signal(signal.SIGINT)
+        ended = {stuck: process.wait(timeout=SECONDS + ENDING_S) for stuck, process in processes.items()}
+        assert ended == dict.fromkeys(STUCK, 130)
     finally:
-        process.kill()
-        process.communicate()
+        for process in processes.values():
+            process.kill()
+            process.communicate()
 
 
 def test_a_question_is_no_obstacle(interruptible):

@@ -31,7 +31,7 @@ async def test_every_value_is_in_exactly_one_interval(values: list[int], rows: i
         true = sum(low <= value <= high for value in values)
         return int(true * dice.choice([0, 0.5, 1, 1, 2]))
 
-    intervals = await split_values(min(values), max(values), rows, estimate)
+    intervals = await split_values(min(values), max(values), len(values), rows, estimate)
     assert intervals[0][0] == min(values)
     assert intervals[-1][1] == max(values)
     assert all(one[1] + 1 == other[0] for one, other in itertools.pairwise(intervals))
@@ -42,9 +42,19 @@ async def test_exact_estimates_give_even_ranges() -> None:
     async def estimate(low: int, high: int) -> int:
         return high - low + 1
 
-    intervals = await split_values(1, 1000, 130, estimate)
+    intervals = await split_values(1, 1000, 1000, 130, estimate)
     assert all(rows <= 130 for *_, rows in intervals)
     assert len(intervals) <= 16
+
+
+async def test_estimates_that_are_doubled_and_capped_cut_as_exact_ones_do() -> None:
+    """InnoDB doubles what it has not counted row by row, up to half of the table."""
+
+    async def estimate(low: int, high: int) -> int:
+        return min(2 * (high - low + 1), 4096)
+
+    intervals = await split_values(1, 8192, 8192, 1024, estimate)
+    assert [last - first + 1 for first, last, _ in intervals] == [1024] * 8
 
 
 def test_outer_ends_are_open() -> None:

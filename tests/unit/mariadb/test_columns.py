@@ -12,7 +12,7 @@ from tidewind.engines.mariadb.columns import (
     members_are_plain,
     read_column,
 )
-from tidewind.engines.mariadb.loading import load_settings, load_statement
+from tidewind.engines.mariadb.loading import computes, load_settings, load_statement, unexpected_warning
 
 
 def facts(data_type: str, column_type: str | None = None, generation: str | None = None) -> ColumnFacts:
@@ -92,3 +92,32 @@ def test_a_label_cannot_carry_sql() -> None:
 def test_a_rule_of_a_newer_release_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown rule 'novel'"):
         load_rule(Column(name="c", kind="int", load="novel"), 0)
+
+
+LOADED = [Column(name="price", kind="decimal(10,2)", load="plain"), Column(name="it`s", kind="text", load="plain")]
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "computed", "expected"),
+    [
+        (1265, "Data truncated for column 'tax' at row 1", True, True),
+        (1265, "Data truncated for column 'tax' at row 1", False, False),
+        (1265, "Data truncated for column 'price' at row 1", True, False),
+        (1265, "Data truncated for column 'PRICE' at row 1", True, False),
+        (1264, "Out of range value for column 'tax' at row 7", True, True),
+        (1292, "Truncated incorrect DOUBLE value: 'abc'", True, True),
+        (1292, "Truncated incorrect DOUBLE value: 'abc'", False, False),
+        (1292, "Incorrect datetime value: 'x' for column `s`.`t`.`it``s` at row 1", True, False),
+        (1292, "Incorrect datetime value: 'x' for column `s`.`t`.`tax` at row 1", True, True),
+        (1365, "Division by 0", True, True),
+        (1262, "Row 1 was truncated; it contained more data than there were input columns", True, False),
+    ],
+)
+def test_only_computed_columns_may_be_warned_of(code: int, text: str, computed: bool, expected: bool) -> None:
+    told = unexpected_warning([("Warning", code, text)], LOADED, has_members=False, computed=computed)
+    assert (told is None) == expected, told
+
+
+def test_what_the_server_computes_is_told_by_the_definition() -> None:
+    assert computes("CREATE TABLE `t` (`a` int(11) GENERATED ALWAYS AS (`b` * 2) STORED)")
+    assert not computes("CREATE TABLE `t` (`s` timestamp(6) GENERATED ALWAYS AS ROW START)")

@@ -18,7 +18,7 @@ from tidewind.domain.lived import microseconds
 from tidewind.domain.problems import Refused
 from tidewind.domain.segments import build, parse_head, unpack_table
 from tidewind.ports.store import StoreError
-from tidewind.runtime.store_problems import store_problem
+from tidewind.runtime.failures import store_problem
 
 CHILD = "tl_CCCCCCCCCC"
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.restorer.handlers import work
 from services.restorer.handlers.request import unfit
-from services.restorer.handlers.restoration import Restoration, problem_of
+from services.restorer.handlers.restoration import Restoration, trouble_of
 from services.restorer.rules.steps import Action
 from services.restorer.settings import RestorerSettings
 from tests.unit.restorer.bench import BACKUP, JOB, NOW
@@ -18,6 +18,7 @@ from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Ending, LeaseLost
 from tidewind.ports.restore import RestoreEnded, ServerReplaced
 from tidewind.ports.store import ObjectDamaged, StoreRefused
+from tidewind.store.directory import DirectoryStore
 
 OPENED = Ending(event="tidewind.restore.completed.v1", body=None)
 TROUBLE = (
@@ -80,8 +81,8 @@ class Context:
 
 
 @pytest.fixture
-def tools():
-    return SimpleNamespace(clock=Clock(), settings=RestorerSettings())
+def tools(tmp_path):
+    return SimpleNamespace(clock=Clock(), settings=RestorerSettings(), store=DirectoryStore(tmp_path))
 
 
 async def carry_out(tools, context, outcomes, monkeypatch):
@@ -125,7 +126,7 @@ def test_a_job_that_fails_outside_of_its_restore_claims_nothing():
 
 
 def test_an_unexpected_error_is_published_by_its_type_only():
-    why = problem_of(RuntimeError("password=hunter2"))
+    why = trouble_of(RuntimeError("password=hunter2"))
     assert "RuntimeError" in why.detail
     assert "hunter2" not in why.detail
 

@@ -1,7 +1,5 @@
 """Plans: what is undone, what stands in the way, and what a confirmation covers."""
 
-from dataclasses import replace
-
 from services.restorer.rules import plan as plans
 from tests.unit.restorer.bench import ASSUMED, RESTORE, entry, manifest, source, table, target
 from tidewind.ports.engine import Finding
@@ -98,23 +96,10 @@ def test_another_server_at_the_address_blocks():
     assert "is not the one enrolled" in plan_of(cluster=entry(server_identity="1-bbbb")).blockers[0]
 
 
-def test_an_older_server_blocks_and_another_patch_does_not():
-    assert plans.of_snapshot(entry(), manifest(engine_version="10.11.99"), target(), source(), ASSUMED).blockers == ()
-    blocked = plans.of_snapshot(entry(), manifest(engine_version="11.4.1"), target(), source(), ASSUMED)
-    assert "older than 11.4.1" in blocked.blockers[0]
-
-
-def test_a_versioned_table_does_not_cross_the_release_that_moved_the_end_of_time():
-    held = manifest(
-        (table("plain", attributes={"versioned": False}), table("prices", attributes={"versioned": True})),
-        engine_version="11.4.5",
-    )
-    later = target(facts=replace(target().facts, version="11.8.9"))
-    (blocked,) = plans.of_snapshot(entry(), held, later, source(), ASSUMED).blockers
-    assert blocked.startswith("shop.prices is system-versioned")
-    assert "older than 11.5" in blocked
-    same = target(facts=replace(target().facts, version="11.4.9"))
-    assert plans.of_snapshot(entry(), held, same, source(), ASSUMED).blockers == ()
+def test_a_backup_of_another_engine_blocks():
+    assert plans.of_snapshot(entry(), manifest(), target(), source(), ASSUMED).blockers == ()
+    blocked = plans.of_snapshot(entry(), manifest(engine="tidb"), target(), source(), ASSUMED)
+    assert blocked.blockers == ("the backup is of tidb, the cluster runs mariadb",)
 
 
 def test_prepared_transactions_are_listed_and_warned_of():

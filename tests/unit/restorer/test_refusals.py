@@ -29,7 +29,6 @@ def found(**more):
         (found(outcome=outcome(), tombstone=tombstone("manual")), "backup-deleted"),
         (found(tombstone=tombstone("manual")), "backup-deleted"),
         (found(outcome=outcome(), tombstone=tombstone("retention")), "backup-expired"),
-        (found(outcome=outcome(format=99)), "backup-newer-format"),
         (found(outcome=outcome()), None),
     ],
 )
@@ -42,7 +41,6 @@ def test_backups(given, name):
 def test_manifests():
     assert refusals.manifest_refusal(manifest(), "shop", None) is None
     assert refusals.manifest_refusal(manifest(), "shop", "main") is None
-    assert name_of(refusals.manifest_refusal(manifest(format=9), "shop", None)) == "backup-newer-format"
     assert name_of(refusals.manifest_refusal(manifest(), "bank", None)) == "backup-of-another-cluster"
     wrong = refusals.manifest_refusal(manifest(), "shop", "tl_0123456789")
     assert name_of(wrong) == "invalid-command"
@@ -116,7 +114,7 @@ def test_an_older_restore_is_told_which_undo_comes_first():
 
 
 def test_clusters():
-    assert name_of(refusals.cluster_refusal(None, "shop")) == "unknown-cluster"
-    assert name_of(refusals.cluster_refusal(entry(engine="tidb"), "shop")) == "unsupported-engine"
-    assert name_of(refusals.cluster_refusal(entry(state="retired"), "shop")) == "cluster-retired"
-    assert refusals.cluster_refusal(entry(), "shop") is None
+    assert name_of(refusals.cluster_refusal(None, "shop", ["mariadb"])) == "unknown-cluster"
+    assert name_of(refusals.cluster_refusal(entry(engine="tidb"), "shop", ["mariadb"])) == "unsupported-engine"
+    assert name_of(refusals.cluster_refusal(entry(state="retired"), "shop", ["mariadb"])) == "cluster-retired"
+    assert refusals.cluster_refusal(entry(), "shop", ["mariadb"]) is None

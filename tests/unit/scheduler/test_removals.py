@@ -68,6 +68,7 @@ class Removals:
             ledger, catalogue, self.survey, speaker, LogRemovals(self.archived, speaker, promise)
         )
         self.bases = BaseKeeper(ledger, catalogue, self.survey, speaker)
+        self.state = "protected"
 
     async def begin(self) -> None:
         history = History(
@@ -117,7 +118,7 @@ class Removals:
 
     async def round(self) -> int:
         await self.survey.refresh()
-        return await self.keeper.keep((entry(),), Memory(), NOW, None)
+        return await self.keeper.keep((entry(state=self.state),), Memory(), NOW, None)
 
     @property
     def backups_going(self) -> list[object]:
@@ -142,6 +143,15 @@ async def removals(tmp_path: Path) -> Removals:
 async def test_the_log_before_the_oldest_kept_backup_goes(removals: Removals) -> None:
     assert await removals.round() == 2
     assert (removals.backups_going, removals.log_going) == ([OLD], [2])
+
+
+async def test_the_log_goes_to_its_end_where_the_cluster_is_retired_and_no_backup_needs_it(removals: Removals) -> None:
+    for backup in (OLD, NEW):
+        await removals.store.delete([keys.outcome("shop", backup)])
+    await removals.round()
+    removals.state = "retired"
+    await removals.round()
+    assert removals.log_going == [len(ENDS) - 1, len(ENDS)]
 
 
 async def test_a_backup_being_deleted_keeps_its_log(removals: Removals) -> None:

@@ -189,13 +189,13 @@ class Bench:
         in_hand.lock_free.set()
         return in_hand
 
-    async def work(self, kind: JobKind, context: JobInHand, *, step_s: float = 1) -> Ending:
-        """Work while time passes, in steps, whenever somebody waits for it: not while a slow machine works."""
+    async def work(self, kind: JobKind, context: JobInHand) -> Ending:
+        """Work while time passes, whenever somebody waits for it: not while a slow machine works."""
         task = asyncio.ensure_future(kind.work(context))
 
         def ended() -> bool:
             if self.clock.awaited:
-                self.clock.advance(step_s)
+                self.clock.advance_to_next()
             return task.done()
 
         await until(ended, deadline_s=30)

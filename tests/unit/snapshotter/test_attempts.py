@@ -80,7 +80,7 @@ async def test_an_outage_of_an_hour_at_backup_time_costs_no_day(bench: Bench, fa
 
     bench.engine.before = [down]
     context = bench.job(RUN, SLOT)
-    ending = await bench.work(RunBackup(bench.tools), context, step_s=20)
+    ending = await bench.work(RunBackup(bench.tools), context)
     assert isinstance(ending.body, BackupCompleted), ending.body
     assert HOUR <= bench.clock.monotonic() <= HOUR + 1000
     waiting = [status for status in context.statuses if status.state == "pending" and status.problem is not None]
@@ -95,7 +95,7 @@ async def test_a_day_s_backup_that_never_succeeds_ends_as_failed_when_its_window
         raise FAULTS["login"]
 
     bench.engine.before = [down]
-    ending = await bench.work(RunBackup(bench.tools), bench.job(RUN, SLOT), step_s=60)
+    ending = await bench.work(RunBackup(bench.tools), bench.job(RUN, SLOT))
     assert isinstance(ending.body, BackupFailed)
     assert ending.body.problem.type.endswith("database-refused-login")
     assert 5 * HOUR < bench.clock.monotonic() <= 6 * HOUR + 60

@@ -165,6 +165,8 @@ def _behind(capture: State | None, window: State | None) -> list[RenderableType]
         room = capture.get("headroom_s")
         if room is not None:
             parts.append(sentence(f"head-room    {duration(room)} until the server purges what was not read"))
+    elif capture.get("state") == "off":
+        parts.append(sentence("capture      off: the log is not read", "yellow"))
     else:
         problem = capture.get("problem") or {}
         parts.append(sentence(f"capture      {capture.get('state')}: {printable(problem.get('detail', ''))}", "red"))

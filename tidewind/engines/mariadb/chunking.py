@@ -59,19 +59,27 @@ def whole(table: TableFacts) -> Range:
     return Range(schema=table.schema, table=table.name, condition="", partition=None, bytes=table.data_bytes)
 
 
-async def split_values(low: int, high: int, rows_per_range: int, estimate: Estimate) -> list[tuple[int, int, int]]:
+async def split_values(
+    low: int, high: int, total: int, rows_per_range: int, estimate: Estimate
+) -> list[tuple[int, int, int]]:
     """Intervals (first, last, expected rows) that cover low..high without overlap, in order, each of about
-    `rows_per_range` rows or as near as single values allow. Empty stretches are joined to their neighbours."""
+    `rows_per_range` rows of the table's `total`, or as near as single values allow. Empty stretches are joined to their
+    neighbours.
+
+    Estimates only say how an interval's rows are shared by its halves: InnoDB doubles what it has not counted, and
+    takes no interval for more than half of the table."""
     leaves: list[tuple[int, int, int]] = []
-    pending = [(low, high, await estimate(low, high), 0)]
+    pending = [(low, high, total, 0)]
     while pending:
         first, last, rows, depth = pending.pop()
         if rows <= rows_per_range or first >= last or depth >= DEPTH_MAX or len(leaves) + len(pending) > RANGES_MAX:
             leaves.append((first, last, rows))
             continue
         middle = (first + last) // 2
-        pending.append((middle + 1, last, await estimate(middle + 1, last), depth + 1))
-        pending.append((first, middle, await estimate(first, middle), depth + 1))
+        below, above = await estimate(first, middle), await estimate(middle + 1, last)
+        lower = rows * below // max(below + above, 1)
+        pending.append((middle + 1, last, rows - lower, depth + 1))
+        pending.append((first, middle, lower, depth + 1))
     return _joined(leaves, rows_per_range)
 
 

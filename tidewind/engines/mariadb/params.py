@@ -12,8 +12,7 @@ import re
 from typing import Final
 
 _NOT_ROWS: Final = "this is not the text of whole rows"
-_ESCAPE: Final = re.compile(rb"\\(.?)", re.DOTALL)
-_PLAIN: Final = {b"t": b"\t", b"n": b"\n", b"\\": b"\\"}
+_UNKNOWN: Final = re.compile(rb"\\(?![tn])")
 
 
 def python_bound(text: bytes | memoryview, columns: int) -> bytes:
@@ -43,15 +42,17 @@ def length(size: int) -> bytes:
 def _bound_field(field: bytes) -> bytes:
     if field == b"\\N":
         return b"\x01"
-    value = _ESCAPE.sub(_unescaped, field) if b"\\" in field else field
+    value = _unescaped(field) if b"\\" in field else field
     return b"\x00" + length(len(value)) + value
 
 
-def _unescaped(found: re.Match[bytes]) -> bytes:
-    value = _PLAIN.get(found.group(1))
-    if value is None:
+def _unescaped(field: bytes) -> bytes:
+    """Two backslashes that touch are one escape, read from the left; what lies between such pairs holds no other, and
+    can be replaced as a whole: many times faster than escape by escape."""
+    parts = field.split(b"\\\\")
+    if any(_UNKNOWN.search(part) for part in parts):
         raise ValueError(_NOT_ROWS)
-    return value
+    return b"\\".join([part.replace(b"\\t", b"\t").replace(b"\\n", b"\n") for part in parts])
 
 
 try:

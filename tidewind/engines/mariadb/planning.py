@@ -51,7 +51,8 @@ async def _by_value(control: Control, table: TableFacts, size: int) -> list[Rang
     low, high = ends[0]
     if low is None:
         return [chunking.whole(table)]
-    intervals = await chunking.split_values(int(low), int(high), _rows_per_range(table, size), estimate)
+    rows_each = _rows_per_range(table, size)
+    intervals = await chunking.split_values(int(low), int(high), table.row_estimate, rows_each, estimate)
     total = sum(rows for _, _, rows in intervals) or 1
     conditions = chunking.value_conditions(table.key[0].name, intervals)
     return [

@@ -257,7 +257,8 @@ def parse_format_description(raw: Data) -> FormatDescription:
 def description_crc(raw: Data) -> int:
     """The checksum that a format description should have: the flag that its file is in use does not count."""
     plain = bytearray(raw[:-CHECKSUM_BYTES])
-    plain[_FLAGS_AT] &= ~IN_USE & 0xFF
+    if len(plain) > _FLAGS_AT:  # one cut off before it is for the caller to refuse
+        plain[_FLAGS_AT] &= ~IN_USE & 0xFF
     return zlib.crc32(plain)
 
 

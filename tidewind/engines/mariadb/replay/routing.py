@@ -1,6 +1,6 @@
 """Where the row events of a table go: a lane, nowhere, or the account tables. Asks the catalogue once a stage."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,6 +72,13 @@ class Routes:
         route = Route(body, facts, lane, where, self._own_positions.get((schema, table)), RowCounter(event))
         self._known[body] = route
         return route
+
+
+def is_dated(route: Route, named: Iterable[Route]) -> bool:
+    """Whether a change of the route's table may change rows by foreign key whose history is kept. `named` are the
+    tables that the change's statement names. The server dates such history by the statement's time, not by an image of
+    the row, so these changes cannot share a statement."""
+    return any(one.facts.versioned for one in named if one is not route)
 
 
 def names_of(body: bytes) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from tidewind.engines.mariadb.log.statements import (
 from tidewind.engines.mariadb.quoting import quote_name
 from tidewind.engines.mariadb.replay.classify import Decision, classify
 from tidewind.engines.mariadb.replay.merge import Group
-from tidewind.engines.mariadb.replay.routing import Route
+from tidewind.engines.mariadb.replay.routing import Route, is_dated
 from tidewind.engines.mariadb.replay.stream import Raw
 from tidewind.ports.engine import DatabaseError
 
@@ -91,11 +91,11 @@ class Steps:
         own = self._maps.get(bytes(event[19:25]))
         if own is not None:
             whole = self._plain(event) if kind in log.PLAIN_OF_COMPRESSED else event
-            if not self._group.fits(event[25] | event[26] << 8):
+            named = [one for one in self._maps.values() if one is not None]
+            if not self._group.fits(event[25] | event[26] << 8) or is_dated(own, named):
                 yield from self._cut()
-            for named in self._maps.values():
-                if named is not None:
-                    self._group.name(named.body)
+            for one in named:
+                self._group.name(one.body)
             self._group.add(whole, own.body)
         if event[25] & STATEMENT_END:
             self._maps.clear()

@@ -21,7 +21,7 @@ from tidewind.engines.mariadb.replay.fingerprint import fingerprint
 from tidewind.engines.mariadb.replay.lane import Applying
 from tidewind.engines.mariadb.replay.merge import Group
 from tidewind.engines.mariadb.replay.routine_rights import made_by
-from tidewind.engines.mariadb.replay.sending import run_text, send_binlog
+from tidewind.engines.mariadb.replay.sending import run_text, send_binlog, send_group
 from tidewind.engines.mariadb.replay.serial import Step
 from tidewind.engines.mariadb.replay.tables import Catalogue
 from tidewind.engines.mariadb.restore.names import WORK_SCHEMA
@@ -115,7 +115,7 @@ class Statements:
         self._run("START TRANSACTION")
         for step in steps:
             if isinstance(step, Group):
-                send_binlog(self._connection, self._applying.access, list(step.parts()))
+                send_group(self._connection, self._applying.access, list(step.parts()))
                 continue
             for setting in step.before:
                 run_text(self._connection, self._applying.access, setting)

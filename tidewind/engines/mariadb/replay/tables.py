@@ -16,7 +16,8 @@ from tidewind.engines.mariadb.replay.lanes import Components, TableName
 @dataclass(frozen=True)
 class TableFacts:
     """`component` is its item of the progress. `keyless`: neither a primary key nor a unique one without NULL. `rows`
-    is the engine's estimate. `counted`: the server counts each of its row changes as exactly one."""
+    is the engine's estimate. `counted`: the server counts each of its row changes as exactly one. `versioned`: it keeps
+    its rows' history."""
 
     name: TableName
     component: str
@@ -24,6 +25,7 @@ class TableFacts:
     keyless: bool
     rows: int
     counted: bool
+    versioned: bool
 
 
 class Catalogue:
@@ -76,6 +78,7 @@ class Catalogue:
             keyless=not unique and str(kind) != "SEQUENCE",
             rows=int(str(count)),
             counted=str(kind) == "BASE TABLE" and "partitioned" not in str(options),
+            versioned=str(kind) == "SYSTEM VERSIONED",
         )
 
     def _foreign_keys(self) -> list[tuple[TableName, TableName]]:

@@ -34,6 +34,7 @@ _SHRINKS: Final = 3
 """And at least a third: NULL is one byte."""
 _TOO_LONG: Final = "a row is longer than a message may be (max_allowed_packet)"
 _HEADER: Final = struct.Struct("<IH")
+_PACKET: Final = struct.Struct("<IB")
 
 
 class NotTaken(Exception):
@@ -146,7 +147,9 @@ class _Statement:
             raise NotTaken(_TOO_LONG)
         if self._unanswered == _UNDER_WAY:
             self._answer()
-        self._connection._execute_command(_EXECUTE_MANY, self._head + message)
+        size = 1 + len(self._head) + len(message)
+        self._connection._write_bytes(_PACKET.pack(size, _EXECUTE_MANY) + self._head)
+        self._connection._write_bytes(message)  # by itself: it is long, and joining would copy it
         self._unanswered += 1
 
     def finish(self) -> int:

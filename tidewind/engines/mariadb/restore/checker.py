@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pymysql
 
 from tidewind.domain.manifest import Column, Table
+from tidewind.engines.mariadb.catalogue import WITHOUT_ROWS
 from tidewind.engines.mariadb.columns import INDEX, PERIOD, ColumnFacts, read_column
 from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw
 from tidewind.engines.mariadb.failures import translate
@@ -30,11 +31,13 @@ class Counted:
 
 
 def check_of(where: str, table: Table) -> Check:
-    """The SELECT whose text is that of the table's chunks, history included."""
+    """The SELECT whose text is that of the table's chunks, history included; of a table whose rows are those of others,
+    none, but it must be readable."""
     columns = ", ".join(_expression(column) for column in table.columns)
     versioned = any(column.load == PERIOD for column in table.columns)
     source = where + (" FOR SYSTEM_TIME ALL" if versioned else "")
-    return Check(table=where, statement=f"SELECT {columns} FROM {source}")
+    none = " LIMIT 0" if table.engine in WITHOUT_ROWS else ""
+    return Check(table=where, statement=f"SELECT {columns} FROM {source}{none}")
 
 
 def open_for_reading(access: Access) -> RawConnection:

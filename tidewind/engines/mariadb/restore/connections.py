@@ -7,7 +7,7 @@ from tidewind.engines.mariadb.failures import code_of
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.ports.engine import DatabaseError
 
-_PAUSE_S = 0.05
+_PAUSE_S = 0.01
 _UNKNOWN_CONNECTION = 1094
 END_DEADLINE_S = 120.0
 _SERVERS_OWN = (

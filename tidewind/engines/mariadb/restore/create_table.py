@@ -43,6 +43,10 @@ class Definition:
         pattern = re.compile(r"(?:PRIMARY KEY|UNIQUE KEY `(?:[^`]|``)*`)\s*\(" + re.escape(column), re.DOTALL)
         return any(pattern.match(item) for item in self.items)
 
+    def anew(self, where: str) -> str:
+        """The statement that makes the table again, empty, whatever stands at `where`."""
+        return f"CREATE OR REPLACE TABLE {where} (" + self.without(())[len(self.head) :]
+
     def without(self, left_out: tuple[str, ...]) -> str:
         """The statement without these items."""
         kept = [item for item in self.items if item not in left_out]

@@ -181,6 +181,7 @@ class MariaDBRestoreSession:
         if await start_over.must(self._link, self._scope):
             await start_over.clear(self._link, self._scope, [self._held.service[0]])
             await self.load(source, report)
+            await start_over.loaded(self._link, self._scope)
         return await replaying.replay(
             self._link,
             self._scope,

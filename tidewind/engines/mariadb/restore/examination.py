@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidewind.engines.mariadb.quoting import account_name, text_literals
-from tidewind.engines.mariadb.restore import accounts_of, closing, safeguard, shadowing
+from tidewind.engines.mariadb.restore import accounts_of, closing, releases, safeguard, shadowing
 from tidewind.engines.mariadb.restore.account_changes import Change, changes, lacking_for
 from tidewind.engines.mariadb.restore.account_state import state_of
 from tidewind.engines.mariadb.restore.account_statements import SERVERS_OWN
@@ -27,17 +27,18 @@ async def examine(link: Link, source: Source, keep_users: Sequence[str], *, logg
     user, _, host = str(await link.value("SELECT CURRENT_USER()")).rpartition("@")
     kept = list(dict.fromkeys((user, *keep_users)))
     way = closing.closing_of(link.version, rights)
-    prints = None
+    prints, found = None, list[Finding]()
     if isinstance(source, SnapshotSource):
         held = await accounts_of.held_rows(source)
         prints = accounts_of.prints(held)
         rows: Rows = {table: _as_records(*held[table]) for table in held}
         schemas = [schema.name for schema in source.manifest.schemas]
+        found += releases.crossing(source.manifest, link.version)
     else:
         rows = await _set_aside(link, source)
         schemas = [one.name for one in Definitions.from_facts(source.kept[safeguard.KEPT_DEFINITIONS]).schemas]
     try:
-        found = await _shadowed(link, kept, rows)
+        found += await _shadowed(link, kept, rows)
         if way == "statements":
             missing = closing.lacking(rights, schemas)
             said = await _changes(link, kept, rows)
@@ -46,8 +47,7 @@ async def examine(link: Link, source: Source, keep_users: Sequence[str], *, logg
             found += await _impossible(link, said, logged=logged)
     except DatabaseError as error:
         if error.kind != "database-rights-missing":
-            raise
-        found = []  # the survey says which right that is
+            raise  # else the survey says which right that is
     if isinstance(source, PointSource) and way != "swap":
         found.append(
             Finding(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from tidewind.domain.manifest import Chunk, Manifest, Table
 from tidewind.engines.mariadb.catalogue import TRANSACTIONAL
-from tidewind.engines.mariadb.loading import insert_statement, load_settings, load_statement
+from tidewind.engines.mariadb.loading import computes, insert_statement, load_settings, load_statement
 from tidewind.engines.mariadb.quoting import quote_name, quote_table
 from tidewind.engines.mariadb.restore import create_table
 from tidewind.engines.mariadb.restore.checker import Check, Counted, check_of
@@ -27,7 +27,7 @@ from tidewind.engines.mariadb.restore.session import set_session
 from tidewind.engines.mariadb.restore.verify import compare
 from tidewind.engines.mariadb.restore.worker import (
     AddKeys,
-    LoadChunk,
+    LoadChunks,
     LoadPool,
     LoadTask,
     LoadWhole,
@@ -40,6 +40,9 @@ from tidewind.ports.engine import DatabaseError, Report
 from tidewind.ports.restore import Loaded
 
 KEYS_LATER_ROWS = 20_000
+TASK_BYTES = 16 * 1024 * 1024
+"""Text of rows in one transaction, where chunks are smaller: long enough that beginning and committing do not count,
+short enough for progress that is seen and a rollback that is not felt."""
 
 
 @dataclass
@@ -91,7 +94,7 @@ def order(manifest: Manifest, filling: dict[str, _Filling]) -> list[LoadTask]:
     lanes: list[list[LoadTask]] = []
     for table in sorted(manifest.tables, key=lambda one: -one.row_bytes):
         own = filling[quote_table(table.schema_name, table.name)]
-        tasks = _tasks_of(table, own.where, [chunks[number] for number in table.chunks])
+        tasks = _tasks_of(own, [chunks[number] for number in table.chunks])
         own.waiting = {item for task in tasks for item in _items(task)}
         lanes.append(tasks or [check_of(own.where, table)])
     longest = max((len(lane) for lane in lanes), default=0)
@@ -108,15 +111,30 @@ def keys_for_later(table: Table, definition: Definition) -> tuple[str, ...]:
     return definition.plain_keys
 
 
-def _tasks_of(table: Table, where: str, chunks: Sequence[Chunk]) -> list[LoadTask]:
+def _tasks_of(own: _Filling, chunks: Sequence[Chunk]) -> list[LoadTask]:
+    table, where = own.table, own.where
     parts = tuple(_rows(table, chunk) for chunk in chunks)
     if table.engine in TRANSACTIONAL:
-        return [LoadChunk(table=where, rows=part) for part in parts]
+        return [LoadChunks(table=where, parts=group) for group in _grouped(parts)]
     item = table_item(table.chunks) if parts else ""
-    return [LoadWhole(table=where, empty=f"TRUNCATE TABLE {where}", item=item, parts=parts)] if parts else []
+    # ARCHIVE takes rows away in no other way.
+    empty = own.definition.anew(where) if table.engine == "ARCHIVE" else f"TRUNCATE TABLE {where}"
+    return [LoadWhole(table=where, empty=empty, item=item, parts=parts)] if parts else []
+
+
+def _grouped(parts: Sequence[Rows]) -> list[tuple[Rows, ...]]:
+    """Neighbours together, up to TASK_BYTES."""
+    groups: list[tuple[Rows, ...]] = []
+    for part in parts:
+        if groups and sum(one.row_bytes for one in groups[-1]) + part.row_bytes <= TASK_BYTES:
+            groups[-1] = (*groups[-1], part)
+        else:
+            groups.append((part,))
+    return groups
 
 
 def _rows(table: Table, chunk: Chunk) -> Rows:
+    computed = computes(table.create)
     return Rows(
         key=chunk.key,
         size=chunk.size,
@@ -127,15 +145,16 @@ def _rows(table: Table, chunk: Chunk) -> Rows:
         table=table.name,
         columns=table.columns,
         statement=load_statement(table.schema_name, table.name, table.columns),
-        settings=load_settings(table.columns),
+        settings=load_settings(table.columns, computed=computed),
         has_members=any(column.kind.lower().startswith(("enum", "set")) for column in table.columns),
+        computed=computed,
         insert=insert_statement(table.schema_name, table.name, table.columns),
     )
 
 
 def _items(task: LoadTask) -> tuple[str, ...]:
-    if isinstance(task, LoadChunk):
-        return (task.rows.item,)
+    if isinstance(task, LoadChunks):
+        return tuple(rows.item for rows in task.parts)
     return (task.item,) if isinstance(task, LoadWhole) else ()
 
 

@@ -1,16 +1,37 @@
 """The text of one stored object, pulled by the thread that gives it to the server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from typing import IO, Final, cast
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import IO, Any, Final, TypeVar, cast
 
 import zstandard
 
-from tidewind.ports.store import ObjectDamaged
+from tidewind.ports.store import ObjectDamaged, Store
 
-TEXT_BYTES: Final = 1 << 20
+Answer = TypeVar("Answer")
+
+TEXT_BYTES: Final = 1 << 18
 PIECE_DEADLINE_S: Final = 600.0
 DAMAGED: Final = "the stored bytes are not those of the backup; restore another backup and examine the store"
+
+
+def text_of(store: Store, key: str, *, size: int, row_bytes: int, loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
+    """The text of an object of `size` stored bytes, in pieces; to be closed by the thread that pulls it, which is not
+    that of `loop`, where the store is asked. Raises ObjectDamaged if the object is not what the manifest says, and
+    StoreError."""
+    found = _awaited(store.info(key), loop)
+    if found is None or found.size != size:
+        there = "missing" if found is None else f"{found.size} bytes long"
+        raise ObjectDamaged("load", key, f"it is {there}; the manifest says {size} bytes", DAMAGED)
+    source = Pulled(store.stream(key), loop)
+    try:
+        yield from Unpacked(key, row_bytes, source).pieces()
+    finally:
+        _awaited(source.close(), loop)
+
+
+def _awaited(asked: Coroutine[Any, Any, Answer], loop: asyncio.AbstractEventLoop) -> Answer:
+    return asyncio.run_coroutine_threadsafe(asked, loop).result(PIECE_DEADLINE_S)
 
 
 class Pulled:
@@ -24,8 +45,7 @@ class Pulled:
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes, b"" at the end. Raises what the stream raises."""
         if not self._waiting:
-            asked = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
-            self._waiting = asked.result(PIECE_DEADLINE_S)
+            self._waiting = _awaited(self._next(), self._loop)
         taken = self._waiting if size < 0 else self._waiting[:size]
         self._waiting = self._waiting[len(taken) :]
         return taken

@@ -1,6 +1,6 @@
 """A worker of the load: one connection, one store, one task at a time.
 
-Tasks: rows of one object into a transactional table, together with the progress row that says so; all rows of a table
+Tasks: rows of some objects into a transactional table, together with the progress rows that say so; all rows of a table
 without transactions, begun anew; the secondary keys of a filled table; a filled table read back. A chunk whose progress
 row exists is left alone, so a task may be given again.
 """
@@ -8,7 +8,7 @@ row exists is left alone, so a task may be given again.
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 from tidewind.domain.manifest import Column
 from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw, raw_rows
 from tidewind.engines.mariadb.illformed import WARNINGS_MAX, IllFormedWriter, ill_formed_rows, without_rows
-from tidewind.engines.mariadb.loading import WARNING_ERROR_VALUE, WARNING_ILL_FORMED
+from tidewind.engines.mariadb.loading import unexpected_warning
 from tidewind.engines.mariadb.quoting import text_literal
 from tidewind.engines.mariadb.restore import checker
 from tidewind.engines.mariadb.restore.binding import BindingConnection, NotTaken, insert_rows
@@ -25,10 +25,10 @@ from tidewind.engines.mariadb.restore.fence import PROGRESS
 from tidewind.engines.mariadb.restore.link import SESSION_SETTINGS, logging_settings
 from tidewind.engines.mariadb.restore.pool import Pool, pack
 from tidewind.engines.mariadb.restore.statements import path
-from tidewind.engines.mariadb.restore.text import DAMAGED, Pulled, Unpacked
-from tidewind.engines.mariadb.restore.transfer import load_data
+from tidewind.engines.mariadb.restore.text import text_of
+from tidewind.engines.mariadb.restore.transfer import Sent, load_data
 from tidewind.ports.engine import DatabaseError, StoreFactory
-from tidewind.ports.store import ObjectDamaged, Store, StoreError
+from tidewind.ports.store import Store, StoreError
 
 SAFER: Final = {"unique_checks": "1"}
 """With unique_checks off, MariaDB fills an empty table by a path that lost rows before 10.11.11 (MDEV-34703)."""
@@ -50,7 +50,7 @@ class Start:
 class Rows:
     """One object and the statement that loads it under `settings`; `insert` is another that may be tried before, inside
     a transaction, by array binding. Size and counts are the manifest's. `has_members`: a column is ENUM or SET, whose
-    error value the server warns of."""
+    error value the server warns of. `computed`: the table has other columns, which the server computes."""
 
     key: str
     size: int
@@ -63,15 +63,17 @@ class Rows:
     statement: str
     settings: Mapping[str, str]
     has_members: bool
+    computed: bool = False
     insert: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadChunk:
-    """Into a table with transactions."""
+class LoadChunks:
+    """Into a table with transactions. Several small chunks follow each other without a pause, so that the server is not
+    idle until the next one was begun."""
 
     table: str
-    rows: Rows
+    parts: tuple[Rows, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class AddKeys:
     statement: str
 
 
-LoadTask = LoadChunk | LoadWhole | AddKeys | Check
+LoadTask = LoadChunks | LoadWhole | AddKeys | Check
 Outcome = int | Counted
 """Of a check what it counted; of any other task the bytes of rows that are there because of it."""
 LoadPool = Pool[LoadTask, Outcome]
@@ -150,7 +152,7 @@ class _Worker:
         self._start = start
         self._store = store
         self._logged = start.logged
-        self._raw: RawConnection | None = None
+        self._raw: BindingConnection | None = None
         self._reading: RawConnection | None = None
         self._settings: Mapping[str, str] = {}
         self._writer: IllFormedWriter | None = None
@@ -158,8 +160,8 @@ class _Worker:
         self._not_bound: set[tuple[str, str]] = set()
 
     async def do(self, task: LoadTask) -> Outcome:
-        if isinstance(task, LoadChunk):
-            return await self._chunk(task.rows)
+        if isinstance(task, LoadChunks):
+            return await self._chunks(task.parts)
         if isinstance(task, LoadWhole):
             return await (self._unlogged(task) if task.unlogged else self._whole(task))
         if isinstance(task, Check):
@@ -191,50 +193,58 @@ class _Worker:
             self._logged = self._start.logged
             await asyncio.to_thread(self.close)
 
-    async def _chunk(self, rows: Rows) -> int:
-        if await asyncio.to_thread(self._begun, rows):
-            aside = frozenset() if await self._inserted(rows) else await self._send(rows, frozenset())
-            if aside:
-                await asyncio.to_thread(self._query, "ROLLBACK")
-                await self._again(rows, aside)
-            await asyncio.to_thread(self._committed, rows)
-        return rows.row_bytes
+    async def _chunks(self, parts: tuple[Rows, ...]) -> int:
+        missing = await asyncio.to_thread(lambda: [rows for rows in parts if not self._is_done(rows.item)])
+        if missing and not await self._inserted(missing):
+            for rows in missing:
+                await self._loaded(rows)
+        return sum(rows.row_bytes for rows in parts)
 
-    def _begun(self, rows: Rows) -> bool:
-        """False if the rows are there already. With autocommit off rather than in one explicit transaction: what is
-        under way when the server itself rolls back, after a deadlock, must not be committed by itself."""
-        if self._is_done(rows.item):
-            return False
+    async def _loaded(self, rows: Rows) -> None:
+        """One chunk by LOAD DATA, in a transaction of its own."""
+        await asyncio.to_thread(self._begin, rows)
+        aside = await self._send(rows, frozenset())
+        if aside:
+            await asyncio.to_thread(self._query, "ROLLBACK")
+            await self._again(rows, aside)
+        await asyncio.to_thread(self._commit, [rows])
+
+    def _begin(self, rows: Rows) -> None:
+        """With autocommit off rather than in one explicit transaction: what is under way when the server itself rolls
+        back, after a deadlock, must not be committed by itself."""
         self._settle(rows.settings)
         self._query("SET SESSION autocommit = 0")
-        return True
 
-    def _committed(self, rows: Rows) -> None:
-        self._note(rows.item, rows.rows)
+    def _commit(self, parts: Sequence[Rows]) -> None:
+        for rows in parts:
+            self._note(rows.item, rows.rows)
         self._query("COMMIT")
         self._query("SET SESSION autocommit = 1")
         self._forget_writer()
 
-    async def _inserted(self, rows: Rows) -> bool:
-        """Whether the rows went in by array binding. If not, all was rolled back, and LOAD DATA is to say what is wrong
-        with them, if anything is; the table's other objects are not tried."""
-        insert, table = rows.insert, (rows.schema, rows.table)
-        connection = self._connection()
-        if insert is None or table in self._not_bound or not self._packet_bytes:
+    async def _inserted(self, parts: Sequence[Rows]) -> bool:
+        """Whether these chunks of a table went in by array binding, in one transaction. If not, all was rolled back,
+        and LOAD DATA is to say what is wrong with them, if anything is; the table's other objects are not tried."""
+        table = (parts[0].schema, parts[0].table)
+        if parts[0].insert is None or table in self._not_bound or not self._packet_bytes:
             return False
-        access, width, limit = self._start.access, len(rows.columns), self._packet_bytes
+        await asyncio.to_thread(self._begin, parts[0])
         try:
-            async with self._text(rows) as text:
-                taken = await asyncio.to_thread(
-                    lambda: insert_rows(connection, access, insert, width, text, packet_bytes=limit)
-                )
-            if taken != rows.rows:
-                raise NotTaken(f"the server took {taken} of {rows.rows} rows")
+            await asyncio.to_thread(self._bind, parts, parts[0].insert, asyncio.get_running_loop())
         except NotTaken:
             self._not_bound.add(table)
             await asyncio.to_thread(self._query, "ROLLBACK")
             return False
+        await asyncio.to_thread(self._commit, parts)
         return True
+
+    def _bind(self, parts: Sequence[Rows], insert: str, loop: asyncio.AbstractEventLoop) -> None:
+        width, limit = len(parts[0].columns), self._packet_bytes
+        with contextlib.closing(self._texts(parts, loop)) as texts:
+            taken = insert_rows(self._connection(), self._start.access, insert, width, texts, packet_bytes=limit)
+        wanted = sum(rows.rows for rows in parts)
+        if taken != wanted:
+            raise NotTaken(f"the server took {taken} of {wanted} rows")
 
     async def _again(self, rows: Rows, ill_formed: frozenset[int]) -> None:
         """In a new transaction, the rows LOAD DATA takes as they are, then one by one those it would change."""
@@ -271,11 +281,7 @@ class _Worker:
         Raises StoreError, DatabaseError if the server did anything else to the rows than to take them."""
         await asyncio.to_thread(self._settle, rows.settings)
         aside: list[bytes] = []
-        async with self._text(rows) as text:
-            pieces = without_rows(text, without, aside) if without else text
-            sent = await asyncio.to_thread(
-                lambda: load_data(self._connection(), self._start.access, rows.statement, pieces)
-            )
+        sent = await asyncio.to_thread(self._load_data, rows, without, aside, asyncio.get_running_loop())
         ill_formed, other = await asyncio.to_thread(self._judge_warnings, rows) if sent.warnings else (frozenset(), "")
         if ill_formed and not without:
             return ill_formed
@@ -289,24 +295,22 @@ class _Worker:
             )
         return frozenset()
 
-    @contextlib.asynccontextmanager
-    async def _text(self, rows: Rows) -> AsyncIterator[Iterator[bytes]]:
-        found = await self._store.info(rows.key)
-        if found is None or found.size != rows.size:
-            size = "missing" if found is None else f"{found.size} bytes long"
-            raise ObjectDamaged("load", rows.key, f"it is {size}; the manifest says {rows.size} bytes", DAMAGED)
-        source = Pulled(self._store.stream(rows.key), asyncio.get_running_loop())
-        try:
-            yield Unpacked(rows.key, rows.row_bytes, source).pieces()
-        finally:
-            await source.close()
+    def _load_data(
+        self, rows: Rows, without: frozenset[int], aside: list[bytes], loop: asyncio.AbstractEventLoop
+    ) -> Sent:
+        with contextlib.closing(self._texts([rows], loop)) as text:
+            pieces = without_rows(text, without, aside) if without else text
+            return load_data(self._connection(), self._start.access, rows.statement, pieces)
+
+    def _texts(self, parts: Sequence[Rows], loop: asyncio.AbstractEventLoop) -> Generator[bytes, None, None]:
+        for rows in parts:
+            yield from text_of(self._store, rows.key, size=rows.size, row_bytes=rows.row_bytes, loop=loop)
 
     def _judge_warnings(self, rows: Rows) -> tuple[frozenset[int], str]:
         """Rows whose text is not well formed, and the first warning that should not be, in words."""
         warnings = raw_rows(self._connection(), self._start.access, "SHOW WARNINGS")
-        expected = {WARNING_ILL_FORMED, *([WARNING_ERROR_VALUE] if rows.has_members else [])}
-        other = next((f"; it warned: {text} ({code})" for _, code, text in warnings if code not in expected), "")
-        return frozenset(ill_formed_rows(warnings)), other
+        other = unexpected_warning(warnings, rows.columns, has_members=rows.has_members, computed=rows.computed)
+        return frozenset(ill_formed_rows(warnings)), f"; {other}" if other else ""
 
     def _prepare_writer(self, rows: Rows) -> None:
         self._writer = IllFormedWriter(self._connection(), self._start.access, rows.schema, rows.table, rows.columns)
@@ -327,7 +331,7 @@ class _Worker:
                 self._query(f"SET SESSION {name} = {value}")
             self._settings = settings
 
-    def _connection(self) -> RawConnection:
+    def _connection(self) -> BindingConnection:
         if self._raw is None or not self._raw.open:
             settings = {
                 **SESSION_SETTINGS,

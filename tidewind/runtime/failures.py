@@ -1,7 +1,8 @@
-"""Errors of the store, as problems an operator can act on."""
+"""Errors that a port raises, as problems an operator can act on."""
 
 from schemas.replies import Problem
-from tidewind.domain.problems import problem
+from tidewind.domain.problems import Refused, problem
+from tidewind.ports.engine import DatabaseError
 from tidewind.ports.store import (
     FormatNewer,
     KeyMissing,
@@ -28,6 +29,17 @@ _KINDS: tuple[tuple[type[StoreError], str], ...] = (
     (StoreRefused, "store-refused"),
     (StoreUnavailable, "store-unavailable"),
 )
+
+Told = Refused | DatabaseError | StoreError
+"""What says itself what is wrong; everything else is a defect of ours."""
+
+
+def problem_of(error: Told) -> Problem:
+    if isinstance(error, Refused):
+        return error.problem
+    if isinstance(error, DatabaseError):
+        return problem(error.kind, error.detail, next_step=error.next_step)
+    return store_problem(error)
 
 
 def store_problem(error: StoreError) -> Problem:
