@@ -19,8 +19,8 @@ async def end_connections(link: Link, which: str, *, spared: tuple[int, ...]) ->
     """Kill until two looks in a row find nothing, rollbacks included; returns how many were ended. `which` is a
     condition on the process list. The server's own threads and replicas' dumps are spared.
 
-    What proves it is the order, not the pause: whoever comes after the caller shut the door is refused, and whoever came
-    before is in the list from the server's greeting on.
+    What proves it is the order, not the pause: whoever comes after the caller shut the door is refused, and whoever
+    came before is in the list from the server's greeting on.
 
     Raises DatabaseError (database-unreachable) if some are left after the deadline: a rollback may take that long, and
     trying again later is right.
