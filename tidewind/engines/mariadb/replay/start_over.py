@@ -3,8 +3,8 @@
 Everything in the users' schemas is the restore's own by then: what was there before stands in the safety schemas, which
 this never touches. The live account tables are made the base's again, locked, in one swap.
 
-Invariant: what says that this is needed stays until the base is loaded again. Whoever dies in between is followed by one
-that begins with dropping; without it the follower would replay onto whatever part of the base was there.
+Invariant: what says that this is needed stays until the base is loaded again. Whoever dies in between is followed by
+one that begins with dropping; without it the follower would replay onto whatever part of the base was there.
 """
 
 from collections.abc import Sequence
