@@ -136,6 +136,12 @@ class Severed:
         self._admin = pymysql.connect(
             host=target.host, port=target.port, user=SERVICE.user, password=SERVICE.password, autocommit=True
         )
+        try:
+            return await self._to_the_end(start, severable)
+        finally:
+            self._admin.close()
+
+    async def _to_the_end(self, start: Start, severable: Start) -> Advanced:
         others = self._connections(start)
         while True:
             strike = self._aimed(start)
@@ -203,7 +209,8 @@ class Severed:
 @pytest.fixture
 async def lab(mariadb_factory: Any, tmp_path: Path) -> PointLab:
     source, target = await mariadb_factory(server_id=1), await mariadb_factory(server_id=3)
-    run(client(source), "SET GLOBAL log_bin_trust_function_creators = 1")
+    with contextlib.closing(client(source)) as root:
+        run(root, "SET GLOBAL log_bin_trust_function_creators = 1")
     return lab_in(tmp_path / "deployment", source, target, None)
 
 
@@ -217,13 +224,13 @@ async def proxy(lab: PointLab) -> AsyncIterator[SeveringProxy]:
 
 async def written(lab: PointLab, *parts: tuple[str, ...]) -> None:
     """A base, the log behind it, archived; parts on two connections by turns."""
-    run(client(lab.source), *BASE)
-    await lab.base()
-    connections = client(lab.source), client(lab.source)
-    for connection in connections:
-        run(connection, "USE shop")
-    for index, part in enumerate(parts):
-        run(connections[index % 2], *part)
+    with contextlib.ExitStack() as open_now:
+        connections = [open_now.enter_context(contextlib.closing(client(lab.source))) for _ in range(2)]
+        run(connections[0], *BASE)
+        await lab.base()
+        run(connections[1], "USE shop")
+        for index, part in enumerate(parts):
+            run(connections[index % 2], *part)
     await lab.archive(Random(SEED), mean_bytes=2_000)
     lab.restores, lab.facts = 1, Facts()
 
@@ -284,8 +291,9 @@ async def test_beginning_anew_is_severed_too(
 ) -> None:
     """Between dropping what was replayed and the end of the second load, by one epoch after the other."""
     await written(lab, ROWS, ACCOUNTS, UNTRANSACTED)
-    run(client(lab.target), "CREATE DATABASE ours", "CREATE TABLE ours.t (id INT PRIMARY KEY) ENGINE=InnoDB")
-    run(client(lab.target), "INSERT INTO ours.t VALUES (1), (2)", "CREATE USER mine@'%' IDENTIFIED BY 'mine'")
+    with contextlib.closing(client(lab.target)) as own:
+        run(own, "CREATE DATABASE ours", "CREATE TABLE ours.t (id INT PRIMARY KEY) ENGINE=InnoDB")
+        run(own, "INSERT INTO ours.t VALUES (1), (2)", "CREATE USER mine@'%' IDENTIFIED BY 'mine'")
     before = await content_of(lab.target)
     severed = Severed(lab, proxy, [Strike(4, "after", BehindOpen())])
     monkeypatch.setattr(replaying, "_run", severed)
