@@ -181,6 +181,7 @@ class MariaDBRestoreSession:
         if await start_over.must(self._link, self._scope):
             await start_over.clear(self._link, self._scope, [self._held.service[0]])
             await self.load(source, report)
+        await self.close()  # the memory of workers that idle is the replay's
         return await replaying.replay(
             self._link,
             self._scope,
