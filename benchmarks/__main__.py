@@ -10,14 +10,16 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import replay
+from benchmarks import capture, replay, snapshot_restore
 from benchmarks.figures import Figure
-from benchmarks.snapshot_restore import measure
 
 BUILD = Path(__file__).parents[1] / "build"
 
@@ -29,16 +31,18 @@ def main() -> int:
     options.add_argument(
         "--transactions", type=int, default=replay.TRANSACTIONS, help="in the log that is replayed (default 150000)"
     )
-    options.add_argument("--only", choices=("snapshots", "replay"), help="one part of them")
+    options.add_argument("--only", choices=("snapshots", "replay", "capture"), help="one part of them")
     chosen = options.parse_args()
     figures: list[Figure] = []
-    with tempfile.TemporaryDirectory(prefix="tidewind-bench-") as folder:
-        if chosen.only != "replay":
-            figures += asyncio.run(measure(Path(folder), size_mb=chosen.size_mb, rounds=chosen.rounds))
-    with tempfile.TemporaryDirectory(prefix="tidewind-bench-") as folder:
-        if chosen.only != "snapshots":
-            measured = replay.measure(Path(folder), transactions=chosen.transactions, rounds=chosen.rounds)
-            figures += asyncio.run(measured)
+    parts: dict[str, Callable[[Path], Coroutine[Any, Any, list[Figure]]]] = {
+        "snapshots": partial(snapshot_restore.measure, size_mb=chosen.size_mb, rounds=chosen.rounds),
+        "replay": partial(replay.measure, transactions=chosen.transactions, rounds=chosen.rounds),
+        "capture": capture.measure,
+    }
+    for name, measure in parts.items():
+        if chosen.only in (None, name):
+            with tempfile.TemporaryDirectory(prefix="tidewind-bench-") as folder:
+                figures += asyncio.run(measure(Path(folder)))
     BUILD.mkdir(exist_ok=True)
     target = BUILD / "bench.json"
     target.write_text(json.dumps([figure.as_json() for figure in figures], indent=2) + "\n")

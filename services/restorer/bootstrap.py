@@ -53,7 +53,13 @@ def mint_of(platform: Platform) -> Mint:
 
 async def _assemble(platform: Platform) -> None:
     settings = RestorerSettings()
-    await prepare_workers(("tidewind.engines.mariadb.restore.worker", *platform.store_modules))
+    await prepare_workers(
+        (
+            "tidewind.engines.mariadb.restore.worker",
+            "tidewind.engines.mariadb.replay.worker",
+            *platform.store_modules,
+        )
+    )
     service = JobService(
         NAME,
         platform.service.instance,

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 import structlog
 
 from services.changelog.handlers.archive import Archive
-from services.changelog.rules.rollups import groups, pinned
+from services.changelog.rules.rollups import groups, is_too_new, pinned
 from services.changelog.settings import ChangelogSettings
 from tidewind.domain import keys
 from tidewind.domain.lived import microseconds
@@ -18,7 +18,7 @@ from tidewind.ports.clock import Clock
 from tidewind.ports.store import Store, StoreError
 from tidewind.runtime.catalogue import Catalogue, pins_in_force
 from tidewind.runtime.ledger import Ledger
-from tidewind.runtime.log_archive import LogArchive, LogObject
+from tidewind.runtime.log_archive import LogArchive, LogObject, held_twice
 
 log = structlog.get_logger()
 
@@ -58,14 +58,16 @@ class RollUps:
     async def roll_up(self, cluster: str, history: str) -> int:
         """One history; returns how many roll-ups were made. Raises StoreError."""
         await self._remove_replaced(cluster, history)
+        older_than = microseconds(self._clock.now()) - round(self._settings.roll_up_after_s * 1_000_000)
         singles: dict[int, SegmentRef] = {}
         for found in await self._archived.objects(cluster, history):
             if not found.rolled:
                 (ref,) = await self._archived.refs(cluster, history, found)
                 if ref.key != found.key:
                     return 0  # another instance has rolled it up since: whatever else was listed is out of date too
+                if is_too_new(ref.head, older_than):
+                    break  # so are all that follow: a look costs few reads, however many segments there are
                 singles[ref.number] = ref
-        older_than = microseconds(self._clock.now()) - round(self._settings.roll_up_after_s * 1_000_000)
         made = groups([(ref.head, ref.size) for ref in singles.values()], older_than)
         for group in made:
             await self._put(cluster, history, [singles[head.number] for head in group])
@@ -88,7 +90,8 @@ class RollUps:
     async def _remove_replaced(self, cluster: str, history: str) -> None:
         """Singles that a roll-up holds, unless a restore reads them."""
         rolled, singles = await self._archived.listing(cluster, history)
-        replaced = [one for one in singles if any(other.first <= one.first <= other.last for other in rolled)]
+        held = held_twice(singles, rolled)
+        replaced = [one for one, _ in held]
         if not replaced:
             return
         pins = [
@@ -97,6 +100,6 @@ class RollUps:
             for log in pin.log
             if log.history == history
         ]
-        for roll in rolled:
+        for roll in dict.fromkeys(roll for _, roll in held):
             await self._archived.refs(cluster, history, roll)
         await self._store.delete([one.key for one in replaced if not pinned(one.first, one.last, pins)])

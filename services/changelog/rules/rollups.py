@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from tidewind.domain.segments import SegmentHead
 
 HOUR_US = 3600 * 1_000_000
-LARGEST_BYTES = 512 << 20
+LARGEST_BYTES = 2 << 30
+"""So that even 8 MB of segments every five seconds are not more than three objects an hour."""
 FEWEST = 2
 
 
@@ -20,9 +21,8 @@ def groups(singles: Sequence[tuple[SegmentHead, int]], older_than_us: int) -> tu
     found: list[tuple[SegmentHead, ...]] = []
     run: list[SegmentHead] = []
     size = 0
-    last_hour = older_than_us // HOUR_US
     for head, bytes_ in sorted(singles, key=lambda one: one[0].number):
-        if head.sealed_us // HOUR_US >= last_hour:
+        if is_too_new(head, older_than_us):
             break
         fits = (
             bool(run)
@@ -37,6 +37,11 @@ def groups(singles: Sequence[tuple[SegmentHead, int]], older_than_us: int) -> tu
         size += bytes_
     found.append(tuple(run))
     return tuple(one for one in found if len(one) >= FEWEST)
+
+
+def is_too_new(head: SegmentHead, older_than_us: int) -> bool:
+    """Whether a segment, and with it all that follow, is left alone for now."""
+    return head.sealed_us // HOUR_US >= older_than_us // HOUR_US
 
 
 def pinned(first: int, last: int, pins: Sequence[tuple[int, int]]) -> bool:

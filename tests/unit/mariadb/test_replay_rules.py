@@ -196,7 +196,9 @@ def test_events_with_other_checks_begin_another_group() -> None:
     assert not group.fits(1)
 
 
-@pytest.mark.parametrize("sizes", [[0], [1], [2, 3], [5] * 9, [1 << 20, 1, (1 << 20) + 1]])
+@pytest.mark.parametrize(
+    "sizes", [[0], [1], [2, 3], [5] * 9, [1 << 20, 1, (1 << 20) + 1], [1, 3 << 18, 1, 2, (9 << 18) + 1, 2, 5]]
+)
 def test_base64_in_pieces_is_base64_of_the_whole(sizes: list[int]) -> None:
     parts = [bytes((number + 1,)) * size for number, size in enumerate(sizes)]
     assert b"".join(base64_pieces(parts)) == binascii.b2a_base64(b"".join(parts), newline=False)

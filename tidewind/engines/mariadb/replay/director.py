@@ -12,6 +12,7 @@ Invariants
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from tidewind.domain.log_stream import Transaction
@@ -31,7 +32,7 @@ from tidewind.engines.mariadb.replay.routing import Route, Routes
 from tidewind.engines.mariadb.replay.sender import Sender
 from tidewind.engines.mariadb.replay.serial import Steps, is_serial
 from tidewind.engines.mariadb.replay.statements import Logged, Statements
-from tidewind.engines.mariadb.replay.stream import Raw, SessionStream
+from tidewind.engines.mariadb.replay.stream import Raw, SessionStream, forget
 from tidewind.engines.mariadb.replay.temporary_keys import ROWS_MIN, TemporaryKeys
 from tidewind.ports.engine import DatabaseError
 
@@ -227,6 +228,7 @@ class Director:
                 self._query(kind, event, at, gtid, alter)
             elif kind not in _PASSED_OVER and kind != log.GTID:
                 raise DatabaseError("replay-refused", f"{gtid} holds an event of type {kind}, which cannot be replayed")
+            del event  # while the next is read
 
     def _rows(self, kind: int, event: memoryview, at: int, gtid: str) -> None:
         maps = self._maps
@@ -266,7 +268,8 @@ class Director:
     def _plain(self, event: memoryview) -> memoryview:
         assert self._description is not None
         header = log.parse_header(event)
-        return memoryview(plain_event(log.Event(header, event, event[19:-4]), self._description))
+        whole = log.Event(header, event, event[19:-4])
+        return memoryview(plain_event(whole, self._description, partial(forget, event)))
 
     def _query(self, kind: int, event: memoryview, at: int, gtid: str, alter: int) -> None:
         query = parse_query(kind, event[19:-4])

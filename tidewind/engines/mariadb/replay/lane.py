@@ -8,7 +8,7 @@ Threads, not processes: a lane waits for the server nearly all the time, and wha
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -58,8 +58,10 @@ def connect(applying: Applying) -> RawConnection:
 class Lane:
     """`give` waits while enough is waiting already; the first failure is raised by the next call."""
 
-    def __init__(self, number: int, applying: Applying) -> None:
+    def __init__(self, number: int, applying: Applying, done_with: Callable[[int], None]) -> None:
+        """`done_with` is told the size of each batch that is in memory no longer, applied or not."""
         self._applying = applying
+        self._done_with = done_with
         self._waiting: queue.Queue[Batch | bytes | None] = queue.Queue(BATCHES_WAITING)
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._serve, name=f"lane-{number}", daemon=True)
@@ -102,6 +104,9 @@ class Lane:
                 except Exception as error:
                     self._failure = error
                 finally:
+                    size = given.size if isinstance(given, Batch) else 0
+                    del given  # who waits for its end counts on its memory
+                    self._done_with(size)
                     self._waiting.task_done()
         finally:
             if connection is not None:

@@ -37,6 +37,21 @@ SHARED_FLAGS: Final = 2 | 4 | 128
 _ROWS_START: Final = HEADER_BYTES + 8
 BASE64_PIECE: Final = 3 << 18
 """A multiple of three, so that pieces of base64 join without padding."""
+VIEWED_BYTES: Final = 1 << 20
+"""An event larger than this is not copied: it fills the memory it lies in, where a view of a smaller one would keep all
+of a piece."""
+STATEMENT_BYTES_MAX: Final = (1 << 30) - 2
+"""Of text, which the server takes in one statement at most, whatever `max_allowed_packet` says."""
+LARGEST_EVENT: Final = 767 << 20
+"""As base64 it fills such a statement but for a megabyte, which is left for the maps of its tables."""
+
+
+def too_large(size: int) -> str:
+    """What is said of an event that no statement can hold."""
+    return (
+        f"a row change of {size >> 20} MiB is larger than the {LARGEST_EVENT >> 20} MiB that fit into a statement of "
+        "1 GiB, the most a server takes"
+    )
 
 
 def format_description(preamble: bytes, description: FormatDescription) -> bytes:
@@ -55,7 +70,7 @@ class Group:
         self.events = 0
         self._flags: int | None = None
         self._ids: dict[bytes, int] = {}
-        self._rows: list[bytes] = []
+        self._rows: list[bytes | memoryview] = []
 
     def fits(self, flags: int) -> bool:
         """Whether an event with these flags may join."""
@@ -76,11 +91,12 @@ class Group:
             when, kind, server, length - CHECKSUM_BYTES, 0, own, self._ids[body], 0, flags & ~STATEMENT_END
         )
         self._rows.append(head)
-        self._rows.append(bytes(event[_ROWS_START:-CHECKSUM_BYTES]))
+        rows = event[_ROWS_START:-CHECKSUM_BYTES]
+        self._rows.append(rows if length > VIEWED_BYTES else bytes(rows))
         self.size += length
         self.events += 1
 
-    def parts(self) -> Iterator[bytes]:
+    def parts(self) -> Iterator[bytes | memoryview]:
         """The group's events as the server reads them; nothing for an empty group."""
         if not self._rows:
             return
@@ -95,19 +111,27 @@ class Group:
         yield self._rows[-1]
 
 
-def base64_pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The parts, joined, in base64; never more than a part and a piece are held."""
-    held: list[bytes] = []
+def base64_pieces(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """The parts, joined, in base64; little more than a piece is held, however large a part is."""
+    held: list[bytes | memoryview] = []
     size = 0
     for part in parts:
-        held.append(part)
-        size += len(part)
+        rest = memoryview(part)
+        if len(rest) >= BASE64_PIECE:
+            begin = -size % 3
+            held.append(rest[:begin])
+            yield binascii.b2a_base64(b"".join(held), newline=False)
+            whole = len(rest) - (len(rest) - begin) % 3
+            for at in range(begin, whole, BASE64_PIECE):
+                yield binascii.b2a_base64(rest[at : min(at + BASE64_PIECE, whole)], newline=False)
+            held, size = [], 0
+            rest = rest[whole:]
+        held.append(rest)
+        size += len(rest)
         if size >= BASE64_PIECE:
-            joined = b"".join(held) if len(held) > 1 else part
-            whole = len(joined) - len(joined) % 3
-            for at in range(0, whole, BASE64_PIECE):
-                yield binascii.b2a_base64(memoryview(joined)[at : min(at + BASE64_PIECE, whole)], newline=False)
-            held = [joined[whole:]]
-            size = len(held[0])
+            joined = b"".join(held)
+            whole = size - size % 3
+            yield binascii.b2a_base64(memoryview(joined)[:whole], newline=False)
+            held, size = [joined[whole:]], size - whole
     if size:
         yield binascii.b2a_base64(b"".join(held), newline=False)

@@ -1,5 +1,6 @@
 """Collects row events into batches and hands them to the lanes."""
 
+import threading
 from collections.abc import Mapping
 from typing import Final
 
@@ -11,8 +12,30 @@ from tidewind.engines.mariadb.replay.routing import Route, is_dated
 
 BATCH_BYTES: Final = 1 << 20
 """Raw bytes of row events that are committed together."""
+HELD_BYTES: Final = 32 << 20
+"""So much is in the hands of all lanes together, or one batch if that is larger."""
 ALONE_BYTES: Final = 8 << 20
-"""A batch larger than this waits until the lanes are empty, so that few of its kind are in memory."""
+"""What follows a batch larger than this is read when it is done, so that the largest is in memory alone."""
+
+
+class Held:
+    """Counts bytes up to a limit, which a single taking may exceed when nothing else is held."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        """Wait until there is room for so much, and take it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._size or self._size + size <= self._limit)
+            self._size += size
+
+    def give_back(self, size: int) -> None:
+        with self._changed:
+            self._size -= size
+            self._changed.notify_all()
 
 
 class Sender:
@@ -21,7 +44,8 @@ class Sender:
     def __init__(self, applying: Applying, count: int, done: Progress) -> None:
         self.untransacted = count
         self.lanes = Lanes(count)
-        self._lanes = [Lane(number, applying) for number in range(count + 1)]
+        self._held = Held(HELD_BYTES)
+        self._lanes = [Lane(number, applying, self._held.give_back) for number in range(count + 1)]
         self._open = [Batch() for _ in self._lanes]
         self._done = dict(done.components)
         self._barrier = done.barrier
@@ -81,9 +105,7 @@ class Sender:
             return
         self._open[number] = Batch()
         batch.untransacted = number == self.untransacted
-        if batch.size > ALONE_BYTES:
-            for lane in self._lanes:
-                lane.drain()
+        self._held.take(batch.size)
         self._lanes[number].give(batch)
         self.lanes.sent(min(number, self.untransacted - 1), batch.size)
         if batch.size > ALONE_BYTES:

@@ -1,6 +1,6 @@
 """Sends statements of any size over a blocking connection without ever holding one whole."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import pymysql
@@ -8,7 +8,7 @@ from pymysql.constants import COMMAND
 
 from tidewind.engines.mariadb.connection import Access, RawConnection, brief
 from tidewind.engines.mariadb.failures import code_of, translate
-from tidewind.engines.mariadb.replay.merge import base64_pieces
+from tidewind.engines.mariadb.replay.merge import STATEMENT_BYTES_MAX, base64_pieces, too_large
 from tidewind.ports.engine import DatabaseError
 
 PACKET_BYTES: Final = 0xFFFFFF
@@ -18,14 +18,16 @@ _FOREIGN_DUPLICATES: Final = frozenset({1761, 1762})
 _DATED_TRIES: Final = 1000
 
 
-def send_binlog(connection: RawConnection, access: Access, parts: list[bytes]) -> None:
+def send_binlog(connection: RawConnection, access: Access, parts: Sequence[bytes | memoryview]) -> None:
     """Run one BINLOG statement of these events. Raises DatabaseError."""
     raw = sum(map(len, parts))
     length = len(_OPEN) + 4 * ((raw + 2) // 3) + len(_CLOSE)
+    if length > STATEMENT_BYTES_MAX:
+        raise DatabaseError("replay-refused", too_large(raw))
     run_pieces(connection, access, _binlog_pieces(parts), length)
 
 
-def send_group(connection: RawConnection, access: Access, parts: list[bytes]) -> None:
+def send_group(connection: RawConnection, access: Access, parts: Sequence[bytes | memoryview]) -> None:
     """The same within a transaction. Raises DatabaseError.
 
     The history that a foreign key writes is dated by the event's second; the server tells what falls into one second
@@ -84,7 +86,7 @@ def _chain(first: Iterable[bytes], rest: Iterable[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _binlog_pieces(parts: list[bytes]) -> Iterator[bytes]:
+def _binlog_pieces(parts: Sequence[bytes | memoryview]) -> Iterator[bytes]:
     yield _OPEN
     yield from base64_pieces(parts)
     yield _CLOSE

@@ -27,6 +27,8 @@ from tidewind.ports.engine import DatabaseError
 VARIABLES: Final = frozenset({log.INTVAR, log.RAND, log.USER_VAR})
 _SERIAL: Final = VARIABLES | {log.EXECUTE_LOAD_QUERY, log.BEGIN_LOAD_QUERY, log.APPEND_BLOCK, log.DELETE_FILE}
 _ORDINARY: Final = log.ROWS | {log.GTID, log.TABLE_MAP, log.XID}
+GROUP_BYTES: Final = 1 << 20
+"""Row events of so much are run before more are read, however many a transaction has."""
 _LAST_INSERT_ID: Final = 1
 
 
@@ -46,13 +48,12 @@ Step = Group | Statement
 def is_serial(events: Iterable[Raw]) -> bool:
     """Whether a transaction holds what can only be replayed in order."""
     for kind, event in events:
-        if kind in _ORDINARY:
-            continue
-        if kind in log.QUERIES:
-            if classify(parse_query(kind, event[19:-4]).text).action in ("inside", "rollback"):
+        if kind not in _ORDINARY:
+            if kind in _SERIAL:
                 return True
-        elif kind in _SERIAL:
-            return True
+            if kind in log.QUERIES and classify(parse_query(kind, event[19:-4]).text).action in ("inside", "rollback"):
+                return True
+        del event  # while the next is read
     return False
 
 
@@ -88,6 +89,7 @@ class Steps:
                 yield from self._query(kind, event)
             elif kind in _SERIAL:
                 raise DatabaseError("replay-refused", f"{self._gtid} is a LOAD DATA that was logged as a statement")
+            del event  # while the next is read
         yield from self._cut()
 
     def _rows(self, kind: int, event: memoryview) -> Iterator[Step]:
@@ -100,6 +102,8 @@ class Steps:
             for one in named:
                 self._group.name(one.body)
             self._group.add(whole, own.body)
+            if self._group.size >= GROUP_BYTES:
+                yield from self._cut()
         if event[25] & STATEMENT_END:
             self._maps.clear()
 
@@ -115,8 +119,8 @@ class Steps:
 
     def _cut(self) -> Iterator[Step]:
         if self._group.events:
-            yield self._group
-            self._group = Group()
+            group, self._group = self._group, Group()
+            yield group
 
 
 def _set(kind: int, event: memoryview, collations: Collations) -> bytes:

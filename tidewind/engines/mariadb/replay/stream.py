@@ -2,8 +2,12 @@
 
 An event that lies within a piece is a view of it; only one that spans pieces is put together anew. The wrong idea would
 be to trust the pieces' own checksums alone: BINLOG takes an event with a wrong checksum without a word.
+
+Memory: of the largest event one copy. Pieces are let go as they are copied into it, and it is let go before the next is
+begun, provided that who asks for the next holds none.
 """
 
+import mmap
 import struct
 import zlib
 from collections import deque
@@ -11,10 +15,20 @@ from collections.abc import Callable, Iterable, Iterator
 
 from tidewind.engines.mariadb.log.cursor import EventDamaged
 from tidewind.engines.mariadb.log.events import CHECKSUM_BYTES, HEADER_BYTES
+from tidewind.engines.mariadb.replay.merge import LARGEST_EVENT, too_large
 from tidewind.engines.mariadb.replay.reading import Piece
+from tidewind.ports.engine import DatabaseError
 
 Raw = tuple[int, memoryview]
 """(type, the whole event with header and checksum)."""
+
+
+def forget(event: memoryview, upto: int) -> None:
+    """Give back the memory of an event that was put together, but for its first page, up to a byte: zeros stand there
+    from now on. Of an event within a piece nothing is given back."""
+    own, end = event.obj, upto - upto % mmap.PAGESIZE
+    if isinstance(own, mmap.mmap) and end > mmap.PAGESIZE:
+        own.madvise(mmap.MADV_DONTNEED, mmap.PAGESIZE, end - mmap.PAGESIZE)
 
 
 _U32 = struct.Struct("<I").unpack_from
@@ -70,11 +84,35 @@ class SessionStream:
             length = int.from_bytes(header[9:13], "little")
             if length < HEADER_BYTES + CHECKSUM_BYTES or at + length > end:
                 raise EventDamaged(f"at {at} stands an event of {length} bytes in a transaction that ends at {end}")
-            event = self._view(at, length)
+            if length > LARGEST_EVENT:
+                raise DatabaseError("replay-refused", too_large(length))
+            event = self._whole(at, length)
             if zlib.crc32(event[:-CHECKSUM_BYTES]) != int.from_bytes(event[-CHECKSUM_BYTES:], "little"):
                 raise _wrong_checksum(at)
             yield event[4], event
+            del event  # two of the largest would be in memory
             at += length
+
+    def _whole(self, at: int, size: int) -> memoryview:
+        """An event, of which the pieces are let go that it is copied from."""
+        pieces = self._pieces
+        begin = at - pieces[0].start
+        if begin + size <= len(pieces[0].data):
+            return memoryview(pieces[0].data)[begin : begin + size]
+        event, have = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
+        while have < size:
+            if not pieces:
+                pieces.append(self._pull())
+            first = pieces[0]
+            begin = at + have - first.start
+            if begin and have:
+                raise EventDamaged(f"the log's bytes at {at + have} are missing")
+            taken = memoryview(first.data)[begin : begin + size - have]
+            event[have : have + len(taken)] = taken
+            have += len(taken)
+            if begin + len(taken) == len(first.data):
+                pieces.popleft()
+        return memoryview(event)
 
     def _view(self, at: int, size: int) -> memoryview:
         while True:

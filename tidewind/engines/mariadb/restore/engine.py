@@ -183,6 +183,7 @@ class MariaDBRestoreSession:
             await start_over.clear(self._link, self._scope, [self._held.service[0]])
             await self.load(source, report)
             await start_over.loaded(self._link, self._scope)
+        await self.close()  # the memory of workers that idle is the replay's
         return await replaying.replay(
             self._link,
             self._scope,
