@@ -18,8 +18,9 @@ from tests.exact_lab import ExactLab, seen
 from tests.exact_workload import OPERATIONS, SETUP, SPARING_DEFINITIONS
 from tests.integration.mariadb.snapshot_support import address_of, client, rows, run
 from tests.integration.mariadb.test_snapshot_values import fill
+from tests.interleaved import Interleaved
 from tests.point_lab import SERVICE, lab_in
-from tests.replay_workload import Interleaved, run_workload
+from tests.replay_workload import run_workload
 from tidewind.domain.gtids import GtidList
 from tidewind.engines.mariadb.attempt import Attempt
 from tidewind.engines.mariadb.catalogue import Catalogue
