@@ -20,7 +20,7 @@ PYTEST := $(BIN)/pytest -q --dist worksteal
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## a backup, an accident and a restore on a private MariaDB, in about a minute (ENGINE=, ARGS=)
+demo: ## an accident and the way back to just before it on a private MariaDB, in under a minute (ENGINE=, ARGS=)
 	@scripts/prepare demo
 	@$(BIN)/tidewind demo $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
 

@@ -26,7 +26,7 @@ BUILD = Path(__file__).parents[1] / "build"
 
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    options.add_argument("--size-mb", type=int, default=240, help="rows, in megabytes as text (default 240)")
+    options.add_argument("--size-mb", type=int, default=500, help="rows, in megabytes as text (default 500)")
     options.add_argument("--rounds", type=int, default=3, help="how often each side runs; medians count (default 3)")
     options.add_argument(
         "--transactions", type=int, default=replay.TRANSACTIONS, help="in the log that is replayed (default 150000)"

@@ -66,9 +66,16 @@ class Archived:
 
 
 async def archive(
-    store: Store, cluster: str, history: str, server: PrivateMariaDB, rng: random.Random, *, mean_bytes: int = 200_000
+    store: Store,
+    cluster: str,
+    history: str,
+    server: PrivateMariaDB,
+    rng: random.Random,
+    *,
+    mean_bytes: int = 200_000,
+    complete_us: int = 0,
 ) -> Archived:
-    """Put all of the server's log as segments of one history."""
+    """Put all of the server's log as segments of one history, known to be complete up to `complete_us`."""
     position, number = GtidList(), 0
     gtids: list[str] = []
     after: list[str] = []
@@ -97,7 +104,7 @@ async def archive(
                 to_position=str(position),
                 first_us=None,
                 last_us=None,
-                complete_us=0,
+                complete_us=complete_us,
                 precision="clock",
                 transactions=0,
                 preamble=session.preamble.hex(),

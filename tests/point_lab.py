@@ -13,17 +13,20 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from schemas.commands import BackupSetting, Endpoint
 from services.restorer.bootstrap import mint_with
+from services.snapshotter.handlers.manifests import manifest_of
 from tests import oracle
 from tests.binlog_segments import Archived, archive
 from tests.integration.mariadb.snapshot_support import Reports, address_of, client, rows, run, sealed_store
 from tidewind.domain.gtids import GtidList
 from tidewind.domain.lived import Leg
 from tidewind.domain.manifest import Manifest
+from tidewind.domain.records import RegistryEntry
 from tidewind.embedded.mariadb import PrivateMariaDB
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine, MariaDBRestoreSession
 from tidewind.engines.mariadb.snapshot import MariaDBSnapshotEngine
-from tidewind.ports.engine import Login, RestoreScope, SnapshotRequest
+from tidewind.ports.engine import Login, RestoreScope, SnapshotContent, SnapshotRequest
 from tidewind.ports.restore import PointSource, Replayed
 from tidewind.store.factory import StoreSettings, open_store
 
@@ -54,12 +57,13 @@ class PointLab:
     settings: StoreSettings
     workers: int = 2
     manifest: Manifest | None = None
+    taken: SnapshotContent | None = None
     archived: Archived | None = None
     restores: int = 0
     facts: Facts = field(default_factory=Facts)
     reports: Reports = field(default_factory=Reports)
 
-    async def base(self, **more: Any) -> Manifest:
+    async def base(self) -> Manifest:
         """Take a backup of the source as the snapshotter does."""
         backup = f"bkp_{uuid.uuid4().hex[:10].upper()}"
         request = SnapshotRequest(
@@ -72,31 +76,30 @@ class PointLab:
             excluded_schemas=(),
             open_store=functools.partial(open_store, self.settings),
         )
-        content = await MariaDBSnapshotEngine().take(
+        self.taken = await MariaDBSnapshotEngine().take(
             address_of(self.source), Login(user=self.source.user, password=self.source.password), request, Reports()
         )
-        self.manifest = Manifest.model_validate(
-            {
-                "cluster_id": CLUSTER,
-                "backup_id": backup,
-                "attempt": 1,
-                "engine": "mariadb",
-                "engine_version": content.facts.version,
-                "server_identity": content.facts.identity,
-                "timeline": "main",
-                "snapshot_time": content.snapshot_time,
-                "position": content.position,
-                "schemas": content.schemas,
-                "tables": content.tables,
-                "objects": content.objects,
-                "system_tables": content.system_tables,
-                "variables": dict(content.variables),
-                "prepared_xa": content.prepared_xa,
-                "chunks": content.chunks,
-                **more,
-            }
-        )
+        self.manifest = manifest_of(self.entry(self.taken), backup, 1, "main", self.taken, history=HISTORY)
         return self.manifest
+
+    def entry(self, taken: SnapshotContent) -> RegistryEntry:
+        """The source as it is enrolled."""
+        return RegistryEntry(
+            cluster_id=CLUSTER,
+            revision=1,
+            engine="mariadb",
+            engine_version=taken.facts.version,
+            server_identity=taken.facts.identity,
+            region="eu-central-1",
+            zone="Europe/Berlin",
+            endpoints=(Endpoint(host=self.source.host, port=self.source.port),),
+            credentials="env:NOBODY",
+            setting=BackupSetting(backup_time="02:00", retention_days=7),
+            created_at=taken.snapshot_time,
+            changed_at=taken.snapshot_time,
+            job_id=str(uuid.uuid4()),
+            first_slot_date="2026-11-23",
+        )
 
     async def archive(self, rng: Random, **options: Any) -> Archived:
         """Put all of the source's log into the store."""
@@ -158,9 +161,12 @@ class PointLab:
 
     async def restore(self, position: str) -> Replayed:
         """To a position, from beginning to end, and let go of what was set aside."""
+        return await self.restore_from(self.point(position))
+
+    async def restore_from(self, source: PointSource) -> Replayed:
         self.restores += 1
         self.facts = Facts()
-        source, scope = self.point(position), self.scope()
+        scope = self.scope()
         async with self.session(scope) as session:
             await self.begin(session, source)
             replayed = await self.complete(session, source)
@@ -184,11 +190,21 @@ class PointLab:
         finally:
             connection.close()
 
+    async def content(self) -> oracle.Content:
+        """Of the target: its root came with the source's accounts, so the service's account looks."""
+        return await content_of(self.target, user=SERVICE.user, password=SERVICE.password)
+
     async def differences(self) -> list[str]:
         """Between the replica, which is right, and the target."""
         assert self.replica is not None
-        found = await content_of(self.target, user=SERVICE.user, password=SERVICE.password)
-        return found.differences(await content_of(self.replica))
+        return (await self.content()).differences(await content_of(self.replica))
+
+    async def clear(self) -> None:
+        """After a restore that failed: what it had set aside comes back, so that the next one can begin."""
+        async with self.session(self.scope(epoch=2)) as session:
+            await session.give_back(None, self.facts, self.reports)
+            await session.settle(None, self.facts, opened=False)
+            await session.finish(None, self.facts, opened=False)
 
 
 async def content_of(server: PrivateMariaDB, **login: str) -> oracle.Content:

@@ -6,7 +6,9 @@ trace that the server thinks right, and both are part of what is tried.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -313,44 +315,62 @@ OPERATIONS: Sequence[tuple[int, Operation]] = (
 
 
 class Session:
-    """One session of the workload. What fails is counted and passed over."""
+    """One session of the workload. What fails is counted and passed over. `turn` is waited for before each statement."""
 
-    def __init__(self, connection: Any, rng: Random) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        rng: Random,
+        operations: Sequence[tuple[int, Operation]] = OPERATIONS,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._connection = connection
         self._rng = rng
+        self._operations = operations
+        self._turn = turn
         self.failed: dict[int, int] = {}
         self.done = 0
 
     def do(self, statement: str) -> None:
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(statement)
-                cursor.fetchall()
-            self.done += 1
-        except pymysql.err.Error as error:
-            code = int(error.args[0])
-            if code in (2006, 2013):
-                raise
-            self.failed[code] = self.failed.get(code, 0) + 1
+        with self._turn():
+            try:
+                with self._connection.cursor() as cursor:
+                    cursor.execute(statement)
+                    cursor.fetchall()
+                self.done += 1
+            except pymysql.err.Error as error:
+                code = int(error.args[0])
+                if code in (2006, 2013):
+                    raise
+                self.failed[code] = self.failed.get(code, 0) + 1
 
-    def run(self, operations: int) -> None:
-        weights = [weight for weight, _ in OPERATIONS]
-        for _ in range(operations):
-            operation = self._rng.choices(OPERATIONS, weights)[0][1]
-            operation(self._rng, self.do)
-            if self._rng.random() < 0.05:
-                self.do("USE shop")
+    def close(self) -> None:
+        self._connection.close()
+
+    def one(self) -> None:
+        """One operation."""
+        self._rng.choices(self._operations, [weight for weight, _ in self._operations])[0][1](self._rng, self.do)
+        if self._rng.random() < 0.05:
+            self.do("USE shop")
 
 
-def run_workload(connect: Callable[[], Any], seed: int, *, sessions: int = 4, operations: int = 60) -> list[Session]:
+def run_workload(
+    connect: Callable[[], Any],
+    seed: int,
+    *,
+    sessions: int = 4,
+    operations: int = 60,
+    table: Sequence[tuple[int, Operation]] = OPERATIONS,
+) -> list[Session]:
     """Run it to its end; the sessions that did it. Raises what a session raised."""
-    made = [Session(connect(), Random(f"{seed}/{number}")) for number in range(sessions)]
+    made = [Session(connect(), Random(f"{seed}/{number}"), table) for number in range(sessions)]
     trouble: list[BaseException] = []
 
     def work(session: Session) -> None:
         try:
             session.do("SET SESSION lock_wait_timeout = 5, innodb_lock_wait_timeout = 2")
-            session.run(operations)
+            for _ in range(operations):
+                session.one()
             session.do("COMMIT")
         except BaseException as error:
             trouble.append(error)
@@ -363,3 +383,73 @@ def run_workload(connect: Callable[[], Any], seed: int, *, sessions: int = 4, op
     if trouble:
         raise trouble[0]
     return made
+
+
+class Interleaved:
+    """Sessions of the workload whose statements take turns in an order that the seed draws, so that the seed makes the
+    same log again: transactions of all sessions are open at once, and whatever would wait for a lock fails at once.
+    Between two calls of `advance` nothing runs, and what is open stays open."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        seed: int,
+        *,
+        sessions: int = 4,
+        table: Sequence[tuple[int, Operation]] = OPERATIONS,
+    ) -> None:
+        self._order = Random(f"{seed}/order")
+        self._trouble: list[BaseException] = []
+        self._ending = False
+        self._go = [threading.Semaphore(0) for _ in range(sessions)]
+        self._gone = [threading.Semaphore(0) for _ in range(sessions)]
+        self.sessions = [
+            Session(connect(), Random(f"{seed}/{number}"), table, partial(self._turn, number))
+            for number in range(sessions)
+        ]
+        self._threads = [threading.Thread(target=self._work, args=(number,), daemon=True) for number in range(sessions)]
+        for thread in self._threads:
+            thread.start()
+        self.advance(sessions)
+
+    def advance(self, statements: int) -> None:
+        """Raises what a session raised."""
+        for _ in range(statements):
+            number = self._order.randrange(len(self._go))
+            self._go[number].release()
+            self._gone[number].acquire()
+            if self._trouble:
+                raise self._trouble[0]
+
+    def end(self) -> None:
+        """Sessions stop where they are; the server takes back what they have not committed."""
+        self._ending = True
+        for go, thread in zip(self._go, self._threads, strict=True):
+            go.release()
+            thread.join()
+
+    @contextmanager
+    def _turn(self, number: int) -> Iterator[None]:
+        self._go[number].acquire()
+        if self._ending:
+            raise _Ended
+        try:
+            yield
+        finally:
+            self._gone[number].release()
+
+    def _work(self, number: int) -> None:
+        session = self.sessions[number]
+        try:
+            session.do("SET SESSION lock_wait_timeout = 0, innodb_lock_wait_timeout = 0")
+            while True:
+                session.one()
+        except _Ended:
+            session.close()
+        except BaseException as error:
+            self._trouble.append(error)
+            self._gone[number].release()
+
+
+class _Ended(Exception):
+    """The workload ends."""

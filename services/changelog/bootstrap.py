@@ -7,6 +7,7 @@ from schemas.envelope import Message
 from schemas.topics import BACKUPS, CHANGES
 from services.changelog.handlers.archive import Archive
 from services.changelog.handlers.captures import Captures
+from services.changelog.handlers.figures import figures
 from services.changelog.handlers.notices import CaptureNotices
 from services.changelog.handlers.removal import DeleteSegments
 from services.changelog.handlers.rollups import RollUps
@@ -18,7 +19,7 @@ from tidewind.bus.consumer import Consumer, ConsumerRules
 from tidewind.engines.mariadb.capture import MariaDBCaptureEngine
 from tidewind.ports.bus import RecordHandler
 from tidewind.runtime.log_archive import LogArchive
-from tidewind.runtime.metrics import follow_consumer
+from tidewind.runtime.metrics import follow_consumer, follow_logs
 from tidewind.runtime.service import JobService
 
 NAME = "changelog"
@@ -60,6 +61,7 @@ def _assemble(platform: Platform) -> None:
         platform.store,
         archived,
         service.catalogue,
+        service.registry,
         service.ledger,
         clock=platform.clock,
         window=timedelta(days=settings.point_in_time_days),
@@ -93,17 +95,17 @@ def _assemble(platform: Platform) -> None:
             clock=platform.clock,
         ),
     )
-    captures = Captures(service.registry, {"mariadb": MariaDBCaptureEngine()}, tools, service.owns)
+    engines = {"mariadb": MariaDBCaptureEngine()} if settings.capture else {}
+    captures = Captures(service.registry, engines, tools, service.owns)
 
     async def assigned(partitions: frozenset[int]) -> None:
         await service.assigned(partitions)
-        if settings.capture:
-            await captures.assigned()
+        await captures.assigned()
 
     consumer = Consumer(
         platform.connection,
         platform.publisher,
-        ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}"),
+        ConsumerRules(group=f"{platform.connection.settings.prefix}{NAME}", others=frozenset({BACKUPS.name})),
         {BACKUPS: deletions_only(service.handle)},
         clock=platform.clock,
         binary={CHANGES: archive.take},
@@ -131,11 +133,21 @@ def _assemble(platform: Platform) -> None:
         settings=settings,
     )
     follow_consumer(NAME, consumer)
+    follow_logs(
+        lambda: [
+            figures(
+                cluster,
+                platform.view.get(f"capture/{cluster}"),
+                platform.view.get(f"window/{cluster}"),
+                platform.clock.now(),
+            )
+            for cluster in sorted(captures.clusters | archive.logs.keys())
+        ]
+    )
     platform.host.add("consumer", consumer.run)
     platform.host.add("takeover", service.take_over)
     platform.host.add("late statuses", service.late_statuses.run)
-    if settings.capture:
-        platform.host.add("captures", captures.run)
+    platform.host.add("captures", captures.run)
     platform.host.add("archive", archive.run)
     platform.host.add("windows", windows.run)
     platform.host.add("roll-ups", roll_ups.run)

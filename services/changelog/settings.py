@@ -10,6 +10,8 @@ class ChangelogSettings(BaseSettings):
     """`capture`: whether logs are read at all; what was captured stays restorable without. `capture_server_id`: the
     first of the numbers under which clusters' logs are read; each cluster has one of the thousand million that follow.
     `capture_buffer_mib`: what may wait for Kafka per cluster before its log is read no further.
+    A gap is published within ten seconds of when the log can be looked at: `capture_retry_s` until it is,
+    `capture_mark_s` until its end is, `window_every_s` twice and a second in between where blocks are missing.
     `headroom_warning_s`: how soon a purge must be for an alarm."""
 
     model_config = SettingsConfigDict(env_prefix="TIDEWIND_", extra="ignore")
@@ -19,7 +21,7 @@ class ChangelogSettings(BaseSettings):
     capture_buffer_mib: int = Field(default=8, ge=2, le=256)
     capture_mark_s: float = Field(default=1.0, gt=0)
     capture_state_s: float = Field(default=10.0, gt=0)
-    capture_retry_s: float = Field(default=5.0, gt=0)
+    capture_retry_s: float = Field(default=3.0, gt=0)
     capture_unsuitable_retry_s: float = Field(default=30.0, gt=0)
     headroom_every_s: float = Field(default=60.0, gt=0)
     headroom_warning_s: float = Field(default=6 * 3600.0, gt=0)

@@ -14,6 +14,7 @@ from services.restorer.handlers.undo import UndoRestore
 from services.restorer.handlers.undone import UndoneRestores
 from services.restorer.settings import RestorerSettings
 from tidewind.assembly import Platform, command_consumer, open_platform, serve_health
+from tidewind.engines.mariadb.log.summary import MariaDBLogDecoder
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
 from tidewind.ports.restore import Mint
 from tidewind.runtime.clock import SystemRandomness
@@ -79,6 +80,7 @@ async def _assemble(platform: Platform) -> None:
         registry=service.registry,
         catalogue=service.catalogue,
         archived=LogArchive(platform.store),
+        decoders={"mariadb": MariaDBLogDecoder()},
         view=platform.view,
         clock=platform.clock,
         mint=mint_of(platform),

@@ -9,7 +9,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class RestorerSettings(BaseSettings):
     """`restore_time_limit_h`: from the gate to the verdict; past it the way back is taken. `undo_days`: how long what a
     restore set aside is kept. `return_patience_h`: how long an unreachable server is waited for after the verdict.
-    `announce_timeout_s`: how long Kafka may take to acknowledge `Restoring` before the restore fails untouched."""
+    `plan_read_mib`, `plan_read_s`: how much of the log behind a point a plan reads, and for how long at most, to tell
+    what is undone. `announce_timeout_s`: how long Kafka may take to acknowledge `Restoring` before the restore fails
+    untouched."""
 
     model_config = SettingsConfigDict(env_prefix="TIDEWIND_", extra="ignore")
 
@@ -18,6 +20,8 @@ class RestorerSettings(BaseSettings):
     undo_days: float = Field(default=7.0, gt=0)
     restore_max_age_s: float = Field(default=900.0, gt=0)
     plan_timeout_s: float = Field(default=30.0, gt=0)
+    plan_read_mib: int = Field(default=64, ge=0)
+    plan_read_s: float = Field(default=5.0, gt=0)
     announce_timeout_s: float = Field(default=600.0, gt=0)
     return_patience_h: float = Field(default=1.0, gt=0)
     retry_pause_s: float = Field(default=2.0, gt=0)

@@ -103,6 +103,26 @@ async def test_an_accident_is_undone_to_the_transaction_before_it(
         plan = planned["plan"]
         assert plan["point"]["last_kept"] == last_good
         assert plan["beta"] is True
+        assert plan["replayed_transactions"] == 5, "what was written between the base and the accident"
+        undone = plan["undone"]
+        assert (undone["transactions"], undone["transactions_at_least"], undone["rows_at_least"]) == (14, False, False)
+        assert undone["tables"] == [
+            {"schema": "shop", "table": "customers", "inserted": 0, "updated": 500, "deleted": 0}
+        ]
+        assert any("DROP TABLE" in one["statement"] for one in undone["statements"])
+        assert "changed-by-intruder" not in str(plan)
+        assert plan["accounts"] == {
+            "appear": ["'leaver'@'%'"],
+            "disappear": ["'intruder'@'%'"],
+            "change": ["'app'@'%'"],
+        }
+        moving = {one["table"]: one["fate"] for one in plan["tables"] if one["fate"] != "replaced"}
+        assert moving == {
+            "orders": "returns",
+            "ta\nble`\"'": "returns",
+            "created_later": "disappears",
+            "t": "disappears",
+        }
         restored = await ended(
             client, "restores", "tidewind.restore.request.v1", {**point, "plan_hash": plan["plan_hash"]}
         )

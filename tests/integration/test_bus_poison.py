@@ -205,6 +205,29 @@ async def test_a_record_too_large_to_be_kept_whole_is_kept_by_its_digest(kafka):
     await publisher.close()
 
 
+async def test_what_two_services_read_is_settled_by_the_one_that_answers_for_it(link, publisher):
+    """Undecodable and misplaced records: one dead letter, one that is sent on, and both handle that one."""
+    answering, other = Recorder(), Recorder()
+    rules = ConsumerRules(group="other", others=frozenset({BACKUPS.name}))
+    beside = Consumer(link, publisher, rules, {BACKUPS: other}, clock=CLOCK)
+    key, value, headers = encode(message("shop", 1))
+    wrong = (partition_of("shop", PARTITIONS) + 1) % PARTITIONS
+    misplaced = Outgoing(topic=BACKUPS, key=key, value=value, headers=tuple(headers), partition=wrong)
+    async with (
+        running(consumer_of(link, publisher, answering, topic=BACKUPS)) as consumer,
+        running(beside),
+    ):
+        await publisher.send_record(replace(misplaced, value=b"{"))
+        await publisher.send_record(misplaced)
+        await publisher.send_record(replace(misplaced, headers=(), partition=None))
+        await publisher.send(BACKUPS, message("shop", 2))
+        await eventually(lambda: answering.numbers("shop") == [1, 2] or answering.numbers("shop") == [2, 1])
+        await eventually(lambda: len(other.messages) == 2)
+        await eventually(lambda: consumer.dead_lettered == 2)
+    assert sorted(other.numbers("shop")) == [1, 2]
+    assert (consumer.rerouted, beside.rerouted, beside.dead_lettered) == (1, 0, 0)
+
+
 async def test_a_command_under_the_wrong_key_is_refused(link, publisher):
     answered = []
 

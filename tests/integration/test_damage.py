@@ -75,6 +75,7 @@ class Kept:
             registry=Registry(self.store),
             catalogue=Catalogue(self.store),
             archived=LogArchive(self.store),
+            decoders={},
             view=Blank(),
             clock=self.bench.clock,
             mint=lambda name: name,

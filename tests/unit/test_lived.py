@@ -1,5 +1,6 @@
 """Which stretches of the log a timeline's users wrote, and the ways that lead to their points."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -92,6 +93,18 @@ def test_the_newest_base_before_the_point_begins_the_route() -> None:
     (piece,) = pieces(lived)
     assert route(lived, piece, "0-1-41") == way(later, (Leg(history="hst_1", after="0-1-40", upto="0-1-41"),))
     assert route(lived, piece, "0-1-39") == way(FIRST, (Leg(history="hst_1", after="0-1-10", upto="0-1-39"),))
+
+
+def test_no_route_begins_at_a_base_of_which_something_was_read_behind_the_point() -> None:
+    """Accounts and tables without transactions would be those of a later moment."""
+    later = replace(base("B", minute=50, position="0-1-40"), settled="0-1-44", settled_at=at(52))
+    lived = Lived(timelines=(main(),), reaches=(ONE,), bases=(FIRST, later))
+    (piece,) = pieces(lived)
+    assert route(lived, piece, "0-1-44") == way(later, (Leg(history="hst_1", after="0-1-40", upto="0-1-44"),))
+    assert route(lived, piece, "0-1-43") == way(FIRST, (Leg(history="hst_1", after="0-1-10", upto="0-1-43"),))
+    alone = Lived(timelines=(main(),), reaches=(ONE,), bases=(later,))
+    assert route(alone, piece, "0-1-43") is None
+    assert reachable_from(piece, alone) == at(52), "not from the moment its rows show on"
 
 
 def test_no_route_runs_over_the_log_of_a_restore() -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import structlog
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 
-from schemas.envelope import MAX_ATTRIBUTE, Poison
+from schemas.envelope import MAX_ATTRIBUTE, Message, Poison
 from schemas.topics import Topic
 from tidewind.bus.admission import Reroute, admit
 from tidewind.bus.connection import Connection
@@ -50,10 +50,13 @@ _RESTART_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 @dataclass(frozen=True, kw_only=True)
 class ConsumerRules:
     """`max_age_s`, by topic name: records older than that are not rerouted, so that their handler can refuse them.
-    `grace_s`: for the record in hand when a partition is taken away. `handler_limit_s`: for one attempt at a record."""
+    `others`: names of topics that another service reads too and answers for: what cannot be decoded, and what lies in
+    the wrong partition, is left to it, so that it is buried or sent on once. `grace_s`: for the record in hand when a
+    partition is taken away. `handler_limit_s`: for one attempt at a record."""
 
     group: str
     max_age_s: Mapping[str, float] | None = None
+    others: frozenset[str] = frozenset()
     grace_s: float = 5.0
     handler_limit_s: float = 120.0
     silence_limit_s: float = 120.0
@@ -149,6 +152,8 @@ class Consumer:
             now_ms=round(self._clock.now().timestamp() * 1000),
             max_age_s=limits.get(record.topic.name),
         )
+        if record.topic.name in self._rules.others and not isinstance(decision, Message):
+            return
         if isinstance(decision, Poison):
             await self._answer_poison(record, decision)
             await self._bury(record, decision)

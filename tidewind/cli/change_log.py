@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 
+from tidewind.cli.endings import NOT_FOUND, Complaint
 from tidewind.cli.ports import Change
 from tidewind.cli.session import unknown
 from tidewind.domain.lived import instant, microseconds
@@ -16,7 +17,8 @@ from tidewind.runtime.registry import Registry
 async def read_changes(
     store: Store, decoders: Mapping[str, LogDecoder], cluster: str, begin: datetime, end: datetime
 ) -> AsyncIterator[Change]:
-    """Oldest first, whichever histories they lie in. Raises Complaint for an unknown cluster, StoreError."""
+    """Oldest first, whichever histories they lie in, with the gaps between these. Raises Complaint for a cluster that
+    is unknown or was never captured, StoreError."""
     entry = await Registry(store).newest(cluster)
     if entry is None:
         known = [one.cluster_id async for one in Registry(store).clusters()]
@@ -24,7 +26,24 @@ async def read_changes(
     decoder = decoders[entry.engine]
     archived = LogArchive(store)
     from_us, to_us = microseconds(begin), microseconds(end)
-    for history in await archived.histories(cluster):
+    histories = await archived.histories(cluster)
+    if not histories:
+        raise Complaint(
+            NOT_FOUND,
+            f"no log of {cluster} was captured: what was written to it is not known",
+            ("next", "run the changelog with TIDEWIND_CAPTURE=true; until then it goes back to its backups only"),
+            ("see", f"tidewind window --cluster {cluster}"),
+        )
+    for history in histories:
+        if history.after is not None and from_us <= history.begin_us <= to_us:
+            yield Change(
+                at=instant(history.begin_us),
+                position=history.position,
+                precision="clock",
+                summary=Summary(),
+                unread=False,
+                gap=history.detail or history.cause,
+            )
         first = await archived.first_where(
             cluster, history.history, lambda head: (head.last_us or head.complete_us) >= from_us
         )

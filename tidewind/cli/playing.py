@@ -21,20 +21,23 @@ from schemas.progress import PROGRESS_TYPE, Progress
 from schemas.topics import EVENTS, PROGRESS
 from tidewind.cli.commanding import Words, end_of, give
 from tidewind.cli.endings import FAILED, INTERRUPTED, OK, Complaint, Stop
-from tidewind.cli.formats import duration, printable
+from tidewind.cli.formats import duration, parse_moment, printable
 from tidewind.cli.order import compose, sender
-from tidewind.cli.ports import Feed
+from tidewind.cli.ports import Change, Feed, State
 from tidewind.cli.screen import Screen
 from tidewind.cli.session import Session
+from tidewind.cli.views.changes import change_view, end_view, worth_showing
 from tidewind.cli.views.events import event_line
 from tidewind.cli.views.layout import facts
 from tidewind.cli.views.plan import blockers_of, hash_of, plan_view
 from tidewind.cli.views.progress import JobProgress
+from tidewind.cli.views.window import window_view
 from tidewind.embedded.processes import ProgramMissingError, ServerStartError
 from tidewind.embedded.stage import Stage, StageFailed, set_up
 from tidewind.embedded.story import CLUSTER, NotEqual, Pace, Timings, tell
 
 TRADE_S, FAST_TRADE_S = 3.0, 0.5
+_LOOK_S = 0.5
 
 
 async def play(session: Session, *, keep: bool, fast: bool) -> int:
@@ -123,6 +126,16 @@ async def _keep(screen: Screen, stage: Stage) -> None:
     await asyncio.Event().wait()
 
 
+def _reaches(window: State | None, moment: datetime) -> bool:
+    """Whether everything up to an instant can be restored."""
+    ends = [parse_moment(one.get("end")) for one in (window or {}).get("intervals") or ()]
+    return any(end is not None and end >= moment for end in ends)
+
+
+def _says(change: Change, words: str) -> bool:
+    return any(statement.startswith(words) for statement in change.summary.statements)
+
+
 class ScreenTeller:
     """Implements tidewind.embedded.story.Teller on a terminal, as a client of the topics like any other."""
 
@@ -175,6 +188,38 @@ class ScreenTeller:
         if blockers_of(plan):
             raise Stop(FAILED)
         return hash_of(plan)
+
+    async def window(self, *, since: datetime, deadline_s: float) -> None:
+        session = self._session
+        statuses = await session.statuses()
+        try:
+            async with asyncio.timeout(deadline_s):
+                while not _reaches(statuses.one("window", CLUSTER), since):
+                    await asyncio.sleep(_LOOK_S)
+                    statuses = await session.statuses()
+        except TimeoutError:
+            raise Complaint(FAILED, f"the log was not archived within {deadline_s:.0f} s") from None
+        self._screen.out.print(Text(f"   $ tidewind window --cluster {CLUSTER}", style="dim"))
+        self._screen.out.print(window_view(statuses, CLUSTER, session.now()))
+
+    async def found(self, words: str, *, since: datetime, least_rows: int, deadline_s: float) -> str:
+        session = self._session
+        again = f'--from "{since:%Y-%m-%dT%H:%M:%S}Z" --min-rows {least_rows}'
+        self._screen.out.print(Text(f"   $ tidewind changes --cluster {CLUSTER} {again}", style="dim"))
+        seen: list[Change] = []
+        try:
+            async with asyncio.timeout(deadline_s):
+                while not any(_says(one, words) for one in seen):
+                    seen = [one async for one in session.tools.changes(CLUSTER, since, session.now())]
+                    await asyncio.sleep(_LOOK_S)
+        except TimeoutError:
+            raise Complaint(FAILED, f"no {words} was found in the log within {deadline_s:.0f} s") from None
+        shown = [one for one in seen if worth_showing(one, frozenset(), least_rows, ddl_only=False)]
+        for one in shown:
+            self._screen.out.print(change_view(one))
+        first = next(one for one in seen if _says(one, words))
+        self._screen.out.print(end_view(CLUSTER, len(seen), len(shown), first))
+        return first.position
 
     async def backup(self, causes: frozenset[str], *, since: datetime, deadline_s: float) -> Message:
         progress = JobProgress()

@@ -197,13 +197,15 @@ class Keys(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """One transaction of the archived log. `unread`: it is too large to be looked into, or begins before what is
-    kept."""
+    kept. Or, with `gap`, a place where the log was broken off and begun anew, and why: what was written between the two
+    is not known."""
 
     at: datetime
     position: str
     precision: str
     summary: Summary
     unread: bool
+    gap: str | None = None
 
 
 class Tools(Protocol):

@@ -42,13 +42,15 @@ class History(Record):
 @dataclass(frozen=True, kw_only=True)
 class Reach:
     """A history and how far it goes: `position` holds every transaction up to the time `complete_us`, and the last of
-    them has the time `last_us`. `segments` is the number of the last segment, 0 if there is none yet."""
+    them has the time `last_us`. `segments` is the number of the last segment, 0 if there is none yet. `stamped` are the
+    stretches of time, in microseconds, whose times are the log's own stamps."""
 
     history: History
     position: str
     complete_us: int
     last_us: int | None
     segments: int
+    stamped: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

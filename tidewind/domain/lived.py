@@ -18,6 +18,7 @@ restore is silently wrong although the log has no hole.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from tidewind.domain.catalogue import CatalogueEntry
 from tidewind.domain.gtids import GtidList
@@ -64,13 +65,20 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """A backup that may begin a route."""
+    """A backup that may begin a route. It leads to points at or behind `settled`, which holds `position`: some of it
+    was read at a later position than that. `settled_at` is when that was the log's end."""
 
     backup_id: str
     timeline: str
     history: str | None
     position: str | None
     at: datetime
+    settled: str | None = None
+    settled_at: datetime | None = None
+
+    def leads_to(self, target: GtidList) -> bool:
+        settled = self.position if self.settled is None else self.settled
+        return settled is not None and target.covers(GtidList.parse(settled))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +116,8 @@ def bases_of(entries: Iterable[CatalogueEntry]) -> tuple[Base, ...]:
             history=entry.outcome.history,
             position=entry.outcome.position,
             at=entry.outcome.snapshot_time,
+            settled=entry.outcome.settled_position,
+            settled_at=entry.outcome.settled_time,
         )
         for entry in entries
         if entry.restorable
@@ -132,21 +142,30 @@ def pieces(lived: Lived) -> tuple[Piece, ...]:
     ordered = in_lived_order(lived.timelines)
     for index, timeline in enumerate(ordered):
         following = ordered[index + 1] if index + 1 < len(ordered) else None
-        found += _pieces_of(timeline, _with_its_gate(timeline, following, lived.bases), lived.reaches)
+        left = None if following is None else left_at(timeline, following, lived.bases)
+        found += _pieces_of(timeline, following, left, lived.reaches)
     return tuple(found)
 
 
-def _with_its_gate(timeline: Timeline, following: Timeline | None, bases: Sequence[Base]) -> Timeline | None:
-    """The following timeline with the instant at which the last user of this one was gone. Where no clock was read
-    then, the last at which users are known to have been in: between it and the opening lies the restore itself, and
-    nobody knows from where on."""
-    if following is None or following.ended_at is not None:
-        return following
+def left_at(timeline: Timeline, following: Timeline, bases: Iterable[Base]) -> datetime:
+    """The instant at which the last user of a timeline was gone, which the one that followed it tells. Where no clock
+    was read then, the last at which users are known to have been in: between it and the opening lies the restore
+    itself, and nobody knows from where on."""
+    if following.ended_at is not None:
+        return following.ended_at
     seen = [base.at for base in bases if base.timeline == timeline.timeline and base.at < following.started_at]
-    return following.model_copy(update={"ended_at": max((timeline.started_at, *seen))})
+    return max((timeline.started_at, *seen))
 
 
-def _pieces_of(timeline: Timeline, following: Timeline | None, reaches: Sequence[Reach]) -> list[Piece]:
+def ends_of(timelines: Iterable[Timeline], bases: Sequence[Base]) -> dict[str, datetime]:
+    """When each timeline that was left was left."""
+    ordered = in_lived_order(timelines)
+    return {one.timeline: left_at(one, following, bases) for one, following in pairwise(ordered)}
+
+
+def _pieces_of(
+    timeline: Timeline, following: Timeline | None, left: datetime | None, reaches: Sequence[Reach]
+) -> list[Piece]:
     known = {reach.history.history: reach.history.number for reach in reaches}
     root = timeline.restore_id is None
     first = 0 if root else _first_number(timeline, reaches)
@@ -172,7 +191,7 @@ def _pieces_of(timeline: Timeline, following: Timeline | None, reaches: Sequence
                 after=timeline.start if begins else None,
                 upto=following.parent_end if ends and following is not None else None,
                 start=start,
-                end=(following.ended_at or following.started_at) if ends and following is not None else None,
+                end=left if ends else None,
                 begins_timeline=begins,
             )
         )
@@ -209,20 +228,16 @@ def usable(base: Base, piece: Piece) -> bool:
 
 def reachable_from(piece: Piece, lived: Lived) -> datetime | None:
     """The first instant of the piece from which on everything can be restored; None if nothing can."""
-    own = [base.at for base in lived.bases if usable(base, piece)]
+    own = [base.settled_at or base.at for base in lived.bases if usable(base, piece)]
     if piece.begins_timeline and _through_parent(piece, lived) is not None:
         return piece.start
     return min(own, default=None)
 
 
 def route(lived: Lived, piece: Piece, position: str) -> Route | None:
-    """The shortest way to a position of a piece: from its newest base at or before it, else through the parent."""
+    """The shortest way to a position of a piece: from its newest base that leads to it, else through the parent."""
     target = GtidList.parse(position)
-    candidates = [
-        base
-        for base in lived.bases
-        if usable(base, piece) and base.position is not None and target.covers(GtidList.parse(base.position))
-    ]
+    candidates = [base for base in lived.bases if usable(base, piece) and base.leads_to(target)]
     if candidates:
         base = max(candidates, key=lambda one: (one.at, one.backup_id))
         return Route(base=base.backup_id, legs=_leg(piece, str(base.position), position))

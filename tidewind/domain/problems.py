@@ -62,6 +62,12 @@ _KINDS = (
         exit_code=66,
     ),
     Kind(
+        "ambiguous-position",
+        "The position stands in more than one log",
+        "Give a time instead of the position; find it with: tidewind changes --cluster CLUSTER",
+        exit_code=65,
+    ),
+    Kind(
         "unknown-position",
         "The position is not in the log",
         "Find it with: tidewind changes --cluster CLUSTER",

@@ -148,7 +148,12 @@ class Operation(Record):
 
 
 class BackupOutcome(Record):
-    """The end of a backup. Without it there is no backup; `attempt` names the one whose objects are kept."""
+    """The end of a backup. Without it there is no backup; `attempt` names the one whose objects are kept.
+
+    `settled_position` is where the log ended, at `settled_time`, when the last of it was read: accounts, sequences and
+    tables without transactions show something between it and `position`, so the log leads from the backup to no point
+    before it.
+    """
 
     cluster_id: ClusterId
     backup_id: BackupId
@@ -167,6 +172,8 @@ class BackupOutcome(Record):
     snapshot_time: AwareDatetime | None = None
     position: str | None = None
     open_xa_position: str | None = None
+    settled_position: str | None = None
+    settled_time: AwareDatetime | None = None
     history: str | None = None
     timeline: TimelineId | None = None
     engine: Engine

@@ -246,7 +246,9 @@ def _spaced(
     for index in range(first + 1, len(chain)):
         backup = chain[index]
         following = chain[index + 1].at if index + 1 < len(chain) else end
-        dispensable = following is not None and following - previous.at <= max_replay
+        # A backup at the very end of its timeline is what tells that users were in until then: without it the end
+        # that is known would move back to the backup before it, and the instants between would be lost.
+        dispensable = following is not None and following > backup.at and following - previous.at <= max_replay
         if backup.backup_id in firmly or not dispensable:
             kept.add(backup.backup_id)
             previous = backup

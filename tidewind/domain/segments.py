@@ -33,6 +33,8 @@ ROLL_MAGIC = b"TWROL1\n\0"
 FRAME_BYTES = 1 << 20
 SEGMENT_BYTES = 16 << 20
 SEGMENT_AGE_S = 5.0
+STRETCHES = 64
+"""Most stretches of stamped times that a head lists."""
 HEAD_PROBE_BYTES = 64 << 10
 """What a reader asks for first; most heads are shorter."""
 _LENGTH = struct.Struct(">I")
@@ -61,7 +63,8 @@ class Frame(BaseModel):
 class SegmentHead(BaseModel):
     """`start` and `end` are offsets in the session, which may lie within a transaction. `from_position` and
     `to_position` bound the transactions that end here. `complete_us`: every transaction of the history up to that time
-    is held by `to_position`. `preamble` is that of the session, in hexadecimal."""
+    is held by `to_position`. `preamble` is that of the session, in hexadecimal. `stamped` are all stretches of the
+    history up to here whose times are the log's own stamps, so that the last segment alone tells of them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -85,7 +88,28 @@ class SegmentHead(BaseModel):
     frames: tuple[Frame, ...]
     states: tuple[State, ...] = ()
     marks: tuple[Mark, ...] = ()
+    stamped: tuple[tuple[int, int], ...] = ()
     sealed_us: int
+
+
+def with_stamped(stamped: tuple[tuple[int, int], ...], begin_us: int, end_us: int) -> tuple[tuple[int, int], ...]:
+    """One more stretch behind the others. What touches becomes one; where there would be too many, the two that lie
+    closest to each other become one, which says too much rather than too little."""
+    if stamped and begin_us <= stamped[-1][1]:
+        return (*stamped[:-1], (stamped[-1][0], max(end_us, stamped[-1][1])))
+    more = [*stamped, (begin_us, end_us)]
+    if len(more) > STRETCHES:
+        at = min(range(len(more) - 1), key=lambda index: more[index + 1][0] - more[index][1])
+        more[at : at + 2] = [(more[at][0], more[at + 1][1])]
+    return tuple(more)
+
+
+def precision_of(head: SegmentHead, *times_us: int) -> Precision:
+    """How far times in a segment, or just before it, can be trusted: `stamps` if one of them lies in a stretch of
+    stamped times. A segment that lists no stretches, from a release that kept none, tells it for all of it."""
+    if head.precision == "stamps" and not head.stamped:
+        return "stamps"
+    return "stamps" if any(begin <= one <= end for begin, end in head.stamped for one in times_us) else "clock"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,10 @@ first snapshot puts it. What lies in the log between a timeline's `parent_end` a
 belongs to no timeline; without that, replaying across an earlier restore is silently wrong though the log has no hole.
 
 Which timeline came later is told by the operation lock, of which restores of one cluster hold one number after another.
-`started_at` is the clock of whichever machine opened it: it only orders documents of one number, which are those that a
-release wrote before it kept numbers.
+`started_at` is the database's clock as it was read just before its users were let in, or, where the database would not
+tell it, that of the machine that opened it. It orders only documents of one number, which are those that a release
+wrote before it kept numbers. When the timeline before it ended is `ended_at`, never `started_at`: the restore itself
+lies between the two (`tidewind.domain.lived.left_at`).
 """
 
 from collections.abc import Iterable, Sequence

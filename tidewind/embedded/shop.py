@@ -27,6 +27,7 @@ CUSTOMERS: Final = 4_000
 PRODUCTS: Final = 400
 FIRST_ORDERS: Final = 60_000
 COUPONS: Final = 2_500
+DELETED_ORDERS: Final = 5_000
 
 APP: Final = "shop_app"
 PAUSE_S: Final = 0.005
@@ -73,12 +74,25 @@ class Notes:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Tables whose content is not what it must be, and how much was compared."""
+    """Tables whose content is not what it must be, and how much was compared. `done`: how many purchases of each buyer
+    are in the database."""
 
     differing: tuple[str, ...]
     tables: int
     rows: int
-    transactions: int
+    done: tuple[int, ...]
+
+    @property
+    def transactions(self) -> int:
+        return sum(self.done)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A moment in the shop: of each buyer how many purchases were committed for certain, and how many had begun."""
+
+    committed: tuple[int, ...]
+    begun: tuple[int, ...]
 
 
 class Shop:
@@ -94,6 +108,7 @@ class Shop:
         self._stocks: dict[int, int] = {}
         self._names: dict[int, str] = {}
         self._products: dict[int, tuple[str, int]] = {}
+        self._committed = [0] * BUYERS
         self._trading: list[asyncio.Task[None]] = []
         self._closing = asyncio.Event()
         self.sold = 0
@@ -214,7 +229,12 @@ class Shop:
             await cursor.execute("UPDATE products SET stock = %s WHERE id = %s", (left - quantity, product))
             await cursor.execute("UPDATE buyers SET done = %s WHERE buyer = %s", (number, buyer))
             await cursor.execute("COMMIT")
+        self._committed[buyer] = number
         self.sold += 1
+
+    def moment(self) -> Moment:
+        """Now, as far as the buyers know."""
+        return Moment(committed=tuple(self._committed), begun=tuple(len(one.after) - 1 for one in self._notes))
 
     def _customer_crc(self, customer: int, balance: int) -> int:
         return crc(customer, self._names[customer], _email(customer), balance)
@@ -235,7 +255,8 @@ class Shop:
             expected = _plus(expected, self._notes[buyer].after[done[buyer]])
         differing = tuple(name for name in _ROW_TEXT if present.get(name) != expected.get(name))
         rows = sum(count for count, _ in present.values())
-        return Comparison(differing=differing, tables=len(_ROW_TEXT), rows=rows, transactions=sum(done.values()))
+        counts = tuple(done[buyer] for buyer in range(BUYERS))
+        return Comparison(differing=differing, tables=len(_ROW_TEXT), rows=rows, done=counts)
 
     async def resume(self) -> None:
         """Go on from what stands in the database, and forget what came after it: the shop was put back."""
@@ -249,19 +270,35 @@ class Shop:
                 await cursor.execute("SELECT buyer, done FROM buyers")
                 for buyer, done in await cursor.fetchall():
                     del self._notes[int(buyer)].after[int(done) + 1 :]
+                    self._committed[int(buyer)] = int(done)
         finally:
             root.close()
 
-    async def accident(self, new_password: str) -> None:
-        """What a tired person does: a table dropped, an UPDATE without its WHERE, a password changed in passing."""
+    async def accident(self, new_password: str) -> tuple[Moment, Moment]:
+        """What a tired person does while everybody buys: a table dropped, a DELETE too many, a password changed in
+        passing. The moments just before the first of these and just after it."""
         root = await self._server.connect(database=SCHEMA)
         try:
             async with root.cursor() as cursor:
+                before = self.moment()
                 await cursor.execute("DROP TABLE coupons")
-                await cursor.execute("UPDATE customers SET balance_cents = 0")
+                after = self.moment()
+                await cursor.execute(f"DELETE FROM orders WHERE buyer = {BUYERS} AND number <= {DELETED_ORDERS}")
                 await cursor.execute(f"ALTER USER '{APP}'@'127.0.0.1' IDENTIFIED BY '{new_password}'")
         finally:
             root.close()
+        return before, after
+
+    async def release(self) -> tuple[int, int]:
+        """Of the server, as (10, 11)."""
+        root = await self._server.connect()
+        try:
+            async with root.cursor() as cursor:
+                await cursor.execute("SELECT VERSION()")
+                major, minor = str((await cursor.fetchall())[0][0]).split(".")[:2]
+        finally:
+            root.close()
+        return int(major), int(minor)
 
     async def admits(self, password: str) -> bool:
         """Whether the application's account can log in with this password."""

@@ -1,5 +1,5 @@
-"""The story the demo tells, on a real database and with the real services: a shop, its daily backup, an accident, the
-way back, and the way back from that.
+"""The story the demo tells, on a real database and with the real services: a shop, its daily backup, an accident in the
+middle of business, the search for it, the way back to just before it, and the way back from that.
 
 Nothing in it is staged but its hurry: the daily backup is due at once because the setting moves its time to one that
 has gone by already. What is claimed to be equal is compared by content, with sums that were kept outside the database.
@@ -16,12 +16,16 @@ from zoneinfo import ZoneInfo
 
 from schemas.envelope import Message
 from tidewind.domain.regions import shipped_regions
-from tidewind.embedded.shop import APP, BUYERS, Comparison, Shop
+from tidewind.embedded.shop import APP, BUYERS, DELETED_ORDERS, Comparison, Moment, Shop
 from tidewind.embedded.stage import CREDENTIALS, Stage
 
 CLUSTER: Final = "shop"
 LATE: Final = "23:59"
 BACKUP_S: Final = 60.0
+ARCHIVED_S: Final = 60.0
+POINT_IN_TIME: Final = (10, 6)
+"""From this release on a point in time can be restored; on an older one the demo goes back to the backup."""
+MANY_ROWS: Final = 1_000
 _REGIONS: Final = ("eu-central-1", "us-east-1", "ap-northeast-1")
 
 Body = Mapping[str, Any]
@@ -48,6 +52,13 @@ class Teller(Protocol):
     async def plan(self, body: Body) -> str:
         """Show the plan of a restore; its hash."""
 
+    async def window(self, *, since: datetime, deadline_s: float) -> None:
+        """Wait until everything up to an instant can be restored, and show the window."""
+
+    async def found(self, words: str, *, since: datetime, least_rows: int, deadline_s: float) -> str:
+        """Look through what was written since, until a statement with these words is among it; show all statements, and
+        what wrote so many rows. The position of the statement."""
+
     async def backup(self, causes: frozenset[str], *, since: datetime, deadline_s: float) -> Message:
         """Follow the next backup of the cluster that began since then; its completed event."""
 
@@ -64,7 +75,7 @@ class Timings:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """`trade_s`: how long the shop sells before the accident."""
+    """`trade_s`: how long the shop sells before the accident, and half as long after it."""
 
     trade_s: float
 
@@ -77,9 +88,10 @@ async def tell(stage: Stage, teller: Teller, pace: Pace, timings: Timings) -> No
         await _open_shop(shop, teller, timings)
         zone = await _enroll(stage, teller, timings)
         backup = await _back_up(shop, teller, timings, zone)
-        await _accident(shop, teller, pace)
+        accident = await _accident(shop, teller, pace)
         before = await shop.picture()
-        restored = await _restore(shop, teller, timings, backup, password)
+        target = await _search(teller, timings, accident, backup)
+        restored = await _restore(shop, teller, timings, target, accident=accident, backup=backup, password=password)
         await _undo(shop, teller, timings, restored, before)
     finally:
         await shop.abandon()
@@ -137,21 +149,55 @@ async def _back_up(shop: Shop, teller: Teller, timings: Timings, zone: str) -> B
     return data
 
 
-async def _accident(shop: Shop, teller: Teller, pace: Pace) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Accident:
+    """`since`: when business was still as it should be. `before` and `after`: the shop just before and just after the
+    first of its statements; `searchable`: whether this server can be put back to a point in time."""
+
+    since: datetime
+    before: Moment
+    after: Moment
+    searchable: bool
+
+
+async def _accident(shop: Shop, teller: Teller, pace: Pace) -> Accident:
     teller.chapter("Business goes on, then: oops")
-    sold = shop.sold
+    searchable = await shop.release() >= POINT_IN_TIME
+    sold, since = shop.sold, datetime.now(UTC)
     await asyncio.sleep(pace.trade_s)
-    await shop.rest()
-    teller.say(f"{shop.sold - sold:,} more purchases")
-    await shop.accident(secrets.token_urlsafe(12))
+    if searchable:
+        await teller.window(since=since, deadline_s=ARCHIVED_S)
+    shop.check()
+    teller.say(f"{shop.sold - sold:,} more purchases, and in the middle of it somebody is tired:")
+    since = datetime.now(UTC)
+    before, after = await shop.accident(secrets.token_urlsafe(12))
     teller.mishap("DROP TABLE coupons;")
-    teller.mishap("UPDATE customers SET balance_cents = 0;      (the WHERE is missing)")
+    teller.mishap(f"DELETE FROM orders WHERE buyer = {BUYERS} AND number <= {DELETED_ORDERS};")
     teller.mishap(f"ALTER USER '{APP}' IDENTIFIED BY …;           (and now the shop cannot log in)")
+    sold = shop.sold
+    await asyncio.sleep(pace.trade_s / 2)
+    await shop.rest()
+    teller.say(f"{shop.sold - sold:,} purchases later somebody notices")
+    return Accident(since=since, before=before, after=after, searchable=searchable)
 
 
-async def _restore(shop: Shop, teller: Teller, timings: Timings, backup: Body, password: str) -> Body:
-    teller.chapter("Back")
-    target = {"cluster_id": CLUSTER, "mode": "snapshot", "backup_id": backup["backup_id"]}
+async def _search(teller: Teller, timings: Timings, accident: Accident, backup: Body) -> Body:
+    """Just before the accident, or the backup where only backups can be restored."""
+    if not accident.searchable:
+        teller.say("this MariaDB is older than 10.6: it goes back to the backup, not to just before the accident")
+        return {"mode": "snapshot", "backup_id": backup["backup_id"]}
+    teller.chapter("What happened?")
+    began = time.monotonic()
+    position = await teller.found("DROP TABLE", since=accident.since, least_rows=MANY_ROWS, deadline_s=ARCHIVED_S)
+    timings.note("finding the accident", began)
+    return {"mode": "point_in_time", "target_position": position, "before": True}
+
+
+async def _restore(
+    shop: Shop, teller: Teller, timings: Timings, target: Body, *, accident: Accident, backup: Body, password: str
+) -> Body:
+    teller.chapter("Back, to just before it" if accident.searchable else "Back")
+    target = {"cluster_id": CLUSTER, **target}
     plan_hash = await teller.plan(target)
     since = datetime.now(UTC)
     began = time.monotonic()
@@ -160,7 +206,10 @@ async def _restore(shop: Shop, teller: Teller, timings: Timings, backup: Body, p
     )
     timings.note("the restore", began)
     _closed(timings, "  closed for", completed)
-    _require_equal(await shop.compare(), teller, "equal to what the shop's own books say of that moment")
+    found = await shop.compare()
+    _require_equal(found, teller, "equal to what the shop's own books say of that moment")
+    if accident.searchable:
+        _require_nothing_lost(found, accident, teller)
     if not await shop.admits(password):
         raise NotEqual("the application's old password is refused after the restore")
     teller.proved("the password of before the accident works again")
@@ -169,6 +218,19 @@ async def _restore(shop: Shop, teller: Teller, timings: Timings, backup: Body, p
         raise NotEqual(f"the base after the restore holds {base.get('tables')} tables, not {backup.get('tables')}")
     teller.say("opening ordered a new base backup by itself")
     return completed
+
+
+def _require_nothing_lost(found: Comparison, accident: Accident, teller: Teller) -> None:
+    """Everything that was committed before the accident is there, and nothing that began after it."""
+    bounds = zip(accident.before.committed, found.done, accident.after.begun, strict=True)
+    if any(not committed <= done <= begun for committed, done, begun in bounds):
+        raise NotEqual(
+            f"of purchases {found.done} were restored; {accident.before.committed} were committed before the accident, "
+            f"and {accident.after.begun} had begun when it was done"
+        )
+    teller.proved(
+        f"every one of the {sum(accident.before.committed):,} purchases before the accident is there: nothing else lost"
+    )
 
 
 async def _undo(shop: Shop, teller: Teller, timings: Timings, restored: Body, before: Mapping[str, Any]) -> None:

@@ -102,10 +102,12 @@ class TableChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a transaction did. `statements` are those that are no rows (DDL, accounts), secrets masked."""
+    """What a transaction did. `statements` are those that are no rows (DDL, accounts), secrets masked, each on one line
+    and cut off with `…` if it is long. `schemas` are the default schemas they ran in, one for each."""
 
     tables: tuple[TableChange, ...] = ()
     statements: tuple[str, ...] = ()
+    schemas: tuple[str, ...] = ()
 
 
 class LogDecoder(Protocol):

@@ -95,7 +95,9 @@ class SnapshotRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotContent:
-    """What was read, all chunks already in the store. The service makes the manifest of it."""
+    """What was read, all chunks already in the store. The service makes the manifest of it. What no consistent view
+    covers was read between `position` and `settled_position`, which was the log's end at `settled_time`, by the
+    database's clock."""
 
     facts: ServerFacts
     snapshot_time: datetime
@@ -113,6 +115,8 @@ class SnapshotContent:
     writer_stall_ms: float | None
     unsupported: tuple[str, ...] = ()
     open_xa_position: str | None = None
+    settled_position: str | None = None
+    settled_time: datetime | None = None
 
 
 class SnapshotEngine(Protocol):

@@ -15,9 +15,11 @@ from tidewind.ports.store import (
     StoreUnavailable,
     StoreUnconditional,
 )
+from tidewind.runtime.log_archive import LogDamaged
 
 _KINDS: tuple[tuple[type[StoreError], str], ...] = (
     (KeyMissing, "key-missing"),
+    (LogDamaged, "log-damaged"),
     (ObjectDamaged, "backup-damaged"),
     (ObjectMissing, "backup-damaged"),
     (FormatNewer, "store-newer-format"),

@@ -1,8 +1,9 @@
 """Reads the archived log from the store: histories, how far they reach, segments, transactions and bytes.
 
 Objects are found by listing and trusted by their heads: numbers must run on without a hole, and each segment must say
-it is what its key says. What is missing raises LogDamaged, naming the segment, and is never skipped. What a removal has
-been announced of is gone, whether its objects still are there or only some of them.
+it is what its key says. What is missing raises LogDamaged, naming the segment, and is never skipped. A single that is
+gone when it is read, because a roll-up has taken its place since the listing, is read from there: it stands in it byte
+for byte. What a removal has been announced of is gone, whether its objects still are there or only some of them.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from tidewind.domain.segments import (
     unpack_frame,
     unpack_table,
 )
-from tidewind.ports.store import ObjectDamaged, ObjectMissing, Store, StoreError, StoreRefused
+from tidewind.ports.store import ObjectDamaged, ObjectMissing, Store, StoreRefused
 
 Parsed = TypeVar("Parsed")
 Unpacked = TypeVar("Unpacked")
@@ -36,11 +37,16 @@ _ROLLED = re.compile(r"(\d{16})-(\d{16})\.seg")
 _TRIMMED = re.compile(r"trimmed-(\d{16})")
 _REMEMBERED = 2048
 """Segments whose heads are kept in memory, each 5 to 14 kB: nearly three hours of a busy cluster."""
+_LOOKS = 3
 _DAMAGED = "choose a target before it, or after the next backup; examine the store"
 
 
 class LogDamaged(ObjectDamaged):
     """A segment is missing, or is not what it should be."""
+
+
+class _Gone(LogDamaged):
+    """The object is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +84,17 @@ class LogArchive:
         return [parse(History, await self._store.get(key)) for key in found]
 
     async def objects(self, cluster: str, history: str) -> list[LogObject]:
-        """The history's objects in order, without singles that a roll-up holds. Raises LogDamaged at a hole."""
-        rolled, singles = await self.listing(cluster, history)
-        return in_a_row(keys.history(cluster, history), singles, rolled)
+        """The history's objects in order, without singles that a roll-up holds. Raises LogDamaged at a hole. A listing
+        shows no single moment: one that has a hole is made again, in case a roll-up or removal was under way."""
+        looks = 0
+        while True:
+            rolled, singles, trims = await self._found(cluster, history)
+            looks += 1
+            try:
+                return in_a_row(keys.history(cluster, history), singles, rolled, max(trims, default=0))
+            except LogDamaged:
+                if looks == _LOOKS:
+                    raise
 
     async def listing(self, cluster: str, history: str) -> tuple[list[LogObject], list[LogObject]]:
         """(roll-ups, singles), each in order, whatever they hold. Raises StoreError."""
@@ -115,8 +129,14 @@ class LogArchive:
 
     async def last(self, cluster: str, history: str) -> SegmentRef | None:
         """The newest segment; None if there is none yet. Raises StoreError."""
-        objects = await self.objects(cluster, history)
-        return (await self.refs(cluster, history, objects[-1]))[-1] if objects else None
+        for found in await self._newest_first(cluster, history):
+            return (await self.refs(cluster, history, found))[-1]
+        return None
+
+    async def _newest_first(self, cluster: str, history: str) -> list[LogObject]:
+        """Whatever is missing of what lies before: a log that lost a segment is captured on."""
+        rolled, singles = await self.listing(cluster, history)
+        return sorted((*rolled, *singles), key=lambda one: (one.last, one.rolled), reverse=True)
 
     async def reach(self, history: History) -> Reach:
         """How far a history goes. Raises StoreError."""
@@ -136,6 +156,7 @@ class LogArchive:
             complete_us=head.complete_us,
             last_us=head.last_us,
             segments=head.number,
+            stamped=head.stamped,
         )
 
     async def reaches(self, cluster: str) -> list[Reach]:
@@ -145,7 +166,11 @@ class LogArchive:
         """The segments of an object. Raises StoreError."""
         known = self._refs.get(found.key)
         if known is None:
-            known = await (self._directory(found) if found.rolled else self._single(found))
+            try:
+                known = await (self._directory(found) if found.rolled else self._single(found))
+            except _Gone:
+                moved = await self._moved(cluster, history, found.key, found.first)
+                return tuple(ref for ref in moved if found.first <= ref.number <= found.last)
             for ref, number in zip(known, range(found.first, found.last + 1), strict=True):
                 _require(ref, cluster, history, number)
             self._remember(found.key, known)
@@ -194,7 +219,7 @@ class LogArchive:
 
     async def last_transaction(self, cluster: str, history: str, *, upto: int | None = None) -> Transaction | None:
         """The last one in segments up to and with number `upto`; None if they hold none. Raises StoreError."""
-        for found in reversed(await self.objects(cluster, history)):
+        for found in await self._newest_first(cluster, history):
             if upto is not None and found.first > upto:
                 continue
             for ref in reversed(await self.refs(cluster, history, found)):
@@ -204,14 +229,29 @@ class LogArchive:
 
     async def transactions(self, ref: SegmentRef) -> tuple[Transaction, ...]:
         """Those that end in the segment, in the order of the log. Raises StoreError."""
-        start, length = ref.table_range
-        return unpack(ref, lambda stored: unpack_table(ref.head, stored), await self._range(ref.key, start, length))
+        found, stored = await self._part(ref, lambda one: one.table_range)
+        return unpack(found, lambda data: unpack_table(ref.head, data), stored)
 
     async def frame(self, ref: SegmentRef, index: int) -> bytes:
         """The session's bytes of one frame. Raises StoreError."""
-        start, length = ref.frame_range(index)
-        stored = await self._range(ref.key, start, length)
-        return await asyncio.to_thread(unpack, ref, lambda data: unpack_frame(ref.head, index, data), stored)
+        found, stored = await self._part(ref, lambda one: one.frame_range(index))
+        return await asyncio.to_thread(unpack, found, lambda data: unpack_frame(ref.head, index, data), stored)
+
+    async def _part(self, ref: SegmentRef, where: Callable[[SegmentRef], tuple[int, int]]) -> tuple[SegmentRef, bytes]:
+        """A part of a segment, and the segment as it was found: elsewhere by now, perhaps."""
+        try:
+            return ref, await self._range(ref.key, *where(ref))
+        except _Gone:
+            moved = await self._moved(ref.head.cluster_id, ref.head.history, ref.key, ref.number)
+            (found,) = [one for one in moved if one.number == ref.number]
+            return found, await self._range(found.key, *where(found))
+
+    async def _moved(self, cluster: str, history: str, key: str, number: int) -> tuple[SegmentRef, ...]:
+        """The segments of the object that holds one now whose object `key` is gone. Raises LogDamaged if none does."""
+        for now in await self.objects(cluster, history):
+            if now.first <= number <= now.last and now.key != key:
+                return await self.refs(cluster, history, now)
+        raise _missing(key)
 
     async def _single(self, found: LogObject) -> tuple[SegmentRef, ...]:
         head, taken = await self._beginning(found.key, parse_head)
@@ -249,18 +289,24 @@ class LogArchive:
             return b"".join([piece async for piece in self._store.stream(key, start=start, length=length)])
         except ObjectMissing:
             raise _missing(key) from None
+        except ObjectDamaged as error:
+            raise LogDamaged(error.operation, key, error.cause, _DAMAGED) from None
 
 
-def in_a_row(where: str, singles: Sequence[LogObject], rolled: Sequence[LogObject]) -> list[LogObject]:
-    """Objects in order, each number once. Roll-ups win over the singles they hold; numbers begin anywhere, because old
-    ones are removed, and run on. Raises LogDamaged at a hole."""
+def in_a_row(
+    where: str, singles: Sequence[LogObject], rolled: Sequence[LogObject], through: int = 0
+) -> list[LogObject]:
+    """Objects in order, each number once. Roll-ups win over the singles they hold; numbers begin behind `through`, to
+    which old ones were removed, and run on. Raises LogDamaged at a hole."""
     row: list[LogObject] = []
+    last = through
     for found in sorted((*rolled, *singles), key=lambda one: (one.first, -one.last)):
-        if row and found.last <= row[-1].last:
+        if found.last <= last:
             continue
-        if row and found.first != row[-1].last + 1:
-            raise LogDamaged("list", where, f"segment {row[-1].last + 1} is missing", _DAMAGED)
+        if found.first > last + 1:
+            raise LogDamaged("list", where, f"segment {last + 1} is missing", _DAMAGED)
         row.append(found)
+        last = found.last
     return row
 
 
@@ -292,5 +338,5 @@ def _require(ref: SegmentRef, cluster: str, history: str, number: int) -> None:
         raise LogDamaged("read", ref.key, what, _DAMAGED)
 
 
-def _missing(key: str) -> StoreError:
-    return LogDamaged("read", key, "the segment is missing", _DAMAGED)
+def _missing(key: str) -> "_Gone":
+    return _Gone("read", key, "the segment is missing", _DAMAGED)

@@ -3,14 +3,17 @@
 What a session left unfinished when another follows it is no transaction and is dropped: no table lists it.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from tidewind.domain.log_stream import Transaction
-from tidewind.domain.segments import SegmentRef
+from tidewind.domain.segments import SegmentRef, precision_of
 from tidewind.runtime.log_archive import LogArchive
 
 LARGEST_READ = 64 << 20
+
+Verdict = Literal["read", "skip", "end"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +31,33 @@ async def transactions(
 ) -> AsyncGenerator[ReadTransaction, None]:
     """Those with a time from `from_us` to `to_us`, both included, beginning to look in segment `first`. Raises
     StoreError."""
+
+    def verdict(one: Transaction) -> Verdict:
+        return "end" if one.time_us > to_us else "read" if one.time_us >= from_us else "skip"
+
+    async for read in chosen(archived, cluster, history, first=first, verdict=verdict):
+        yield read
+
+
+async def chosen(
+    archived: LogArchive, cluster: str, history: str, *, first: int, verdict: Callable[[Transaction], Verdict]
+) -> AsyncGenerator[ReadTransaction, None]:
+    """The transactions for which `verdict` says so, beginning to look in segment `first`, until it ends the walk.
+    Raises StoreError."""
     buffer = _SessionBytes(archived)
     async for ref in archived.segments(cluster, history, first=first):
         buffer.add(ref)
         for one in await archived.transactions(ref):
-            if one.time_us > to_us:
+            wanted = verdict(one)
+            if wanted == "end":
                 return
-            if one.time_us >= from_us:
+            if wanted == "read":
                 size = one.end - one.start
                 data = None if size > LARGEST_READ else await buffer.read(one.start, one.end)
                 yield ReadTransaction(
                     transaction=one,
                     preamble=bytes.fromhex(ref.head.preamble),
-                    precision=ref.head.precision,
+                    precision=precision_of(ref.head, one.time_us),
                     data=data,
                 )
             buffer.forget(one.end)

@@ -1,6 +1,7 @@
 """The metrics every service exposes on `/metrics`. No label holds a table's name or any other unbounded set."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -77,6 +78,53 @@ class _Consumers(Collector):
         return (stalled, buried, moved, again)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LogFigures:
+    """Of one cluster's captured log. `up`: it is being read. Lags are seconds since the last instant up to which Kafka,
+    or the store, is known to hold everything; `headroom_s` until the server purges what was not read. None where it is
+    not known."""
+
+    cluster: str
+    up: bool
+    kafka_lag_s: float | None
+    store_lag_s: float | None
+    headroom_s: float | None
+    gaps: int
+
+
+class _Logs(Collector):
+    """Reads the figures of the logs when somebody looks."""
+
+    def __init__(self) -> None:
+        self.figures: Callable[[], Iterable[LogFigures]] = tuple
+
+    def collect(self) -> Iterable[Metric]:
+        families = {
+            name: GaugeMetricFamily(f"tidewind_{name}", text, labels=["cluster"])
+            for name, text in (
+                ("capture_up", "1 while the cluster's log is read"),
+                ("capture_lag_seconds", "Since the last instant up to which Kafka holds the log"),
+                ("archive_lag_seconds", "Since the last instant up to which the store holds the log"),
+                ("capture_headroom_seconds", "Until the server purges what was not read of its log"),
+                ("log_gaps", "Gaps in the log within the window of point in time"),
+            )
+        }
+        for one in self.figures():
+            known = {
+                "capture_up": float(one.up),
+                "capture_lag_seconds": one.kafka_lag_s,
+                "archive_lag_seconds": one.store_lag_s,
+                "capture_headroom_seconds": one.headroom_s,
+                "log_gaps": float(one.gaps),
+            }
+            for name, value in known.items():
+                if value is not None:
+                    families[name].add_metric([one.cluster], value)
+        return tuple(families.values())
+
+
+_LOGS = _Logs()
+REGISTRY.register(_LOGS)
 _CONSUMERS = _Consumers()
 REGISTRY.register(_CONSUMERS)
 
@@ -90,3 +138,8 @@ def follow_publisher(pending: Callable[[], tuple[int, int]]) -> None:
     """Export how many records and bytes wait for Kafka."""
     PUBLISHER_RECORDS.set_function(lambda: pending()[0])
     PUBLISHER_BYTES.set_function(lambda: pending()[1])
+
+
+def follow_logs(figures: Callable[[], Iterable[LogFigures]]) -> None:
+    """Export the figures of the logs in hand."""
+    _LOGS.figures = figures

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from schemas.envelope import Poison
-from services.changelog.rules.assembly import Assembly, Begins, Draft, Hole, SealFirst, Stale, Verdict
+from services.changelog.rules.assembly import Assembly
 from services.changelog.rules.places import place_of
+from services.changelog.rules.verdicts import Begins, Draft, Hole, SealFirst, Stale, Verdict
 from services.changelog.settings import MIB, ChangelogSettings
 from tidewind.domain import keys
 from tidewind.domain.blocks import BlockDamaged, block_name, unpack_block

@@ -41,6 +41,9 @@ class Capture:
         self._notices = tools.notices(entry.cluster_id)
         self._broken: LogBroken | None = None
         """Why a history must begin, until Kafka holds the first block of the one that does."""
+        self._read: frozenset[str] = frozenset()
+        """The histories that the newest session ends and begins."""
+        self._broken_of: frozenset[str] = frozenset()
         self._from_store = False
         self._sent: Held | None = None
         """What Kafka has acknowledged to this capture: the status topic says the same a moment later."""
@@ -52,7 +55,7 @@ class Capture:
                 await self._session()
             except LogBroken as broken:
                 log.warning(broken.detail, action="log-broken", cluster=self._cluster, cause=broken.cause)
-                self._broken, pause = broken, 0.0
+                self._broken, self._broken_of, pause = broken, self._read, 0.0
             except LogUnsuitable as unsuitable:
                 pause = self._tools.settings.capture_unsuitable_retry_s
                 why = problem("log-unsuitable", unsuitable.detail, next_step=unsuitable.next_step)
@@ -74,6 +77,10 @@ class Capture:
         address = Address(cluster_id=entry.cluster_id, endpoints=entry.endpoints, tls=entry.tls)
         login = resolve_login(entry.credentials)
         held = await self._held()
+        if held is not None and held.history not in self._broken_of:
+            # The new one has begun: Kafka held its first block, and who sent it died before it knew.
+            self._broken = None
+        self._read = frozenset() if held is None else frozenset({held.history})
         broken = self._broken
         begins_anew = held is None or broken is not None
         if held is None or broken is not None:
@@ -83,6 +90,7 @@ class Capture:
         session = await self._claim_session()
         async with self._engine.read(address, login, resume, server_id=self._server_id) as reading:
             history = history_id(self._cluster, session) if held is None or begins_anew else held.history
+            self._read |= {history}
             begins = SessionStart(
                 history=history,
                 position=reading.position,

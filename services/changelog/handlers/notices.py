@@ -49,13 +49,16 @@ class CaptureNotices:
             ),
         )
 
-    def stopped(self, why: Problem, *, state: Literal["waiting", "unsuitable", "off"]) -> None:
+    def off(self) -> None:
+        """Nobody wants the log read. What Kafka holds stays said."""
+        self._status(self._held(), "off")
+
+    def stopped(self, why: Problem, *, state: Literal["waiting", "unsuitable"]) -> None:
         """The event once for each reason, the status each time. What Kafka holds stays said: a successor needs it."""
         if self._stopped_by != why.detail:
             self._stopped_by = why.detail
             self._event("tidewind.capture.stopped.v1", CaptureStopped(cluster_id=self._cluster, problem=why))
-        known = self._view.get(f"capture/{self._cluster}") or {}
-        self._status({name: known.get(name) for name in _KEPT if known.get(name) is not None}, state, problem=why)
+        self._status(self._held(), state, problem=why)
 
     def capturing(self, history: str, known: Acknowledged, *, lag_s: float, headroom_s: float | None) -> None:
         self._status(
@@ -88,6 +91,10 @@ class CaptureNotices:
                 detail=f"the server purges what follows {position} in {hours:.1f} h; raise binlog_expire_logs_seconds",
             ),
         )
+
+    def _held(self) -> dict[str, Any]:
+        known = self._view.get(f"capture/{self._cluster}") or {}
+        return {name: known.get(name) for name in _KEPT if known.get(name) is not None}
 
     def _status(self, fields: dict[str, Any], state: str, *, problem: Problem | None = None) -> None:
         body = CaptureStatus.model_validate(

@@ -2,7 +2,8 @@
 
 Invariants: whole objects go, from the oldest on, so that what is left runs on without a hole; none that a running
 restore reads, by its pin; none that a backup needs which is there when the removal is carried out, whatever was so when
-it was ordered; nothing while clocks cannot be trusted; and never the last one of the history that is being written.
+it was ordered; nothing while clocks cannot be trusted; and never the last one of the history that is being written,
+which no history of a retired cluster is.
 
 What goes is announced before the first object is deleted: deletions come through in any order, and one that was
 interrupted must not look like a hole to those who read the rest. A removal that was interrupted anywhere is done again
@@ -28,6 +29,7 @@ from tidewind.runtime.catalogue import Catalogue, pins_in_force
 from tidewind.runtime.intake import command_of
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.log_archive import LogArchive, LogObject
+from tidewind.runtime.registry import Registry
 
 _BATCH = 500
 
@@ -42,6 +44,7 @@ class DeleteSegments:
         store: Store,
         archived: LogArchive,
         catalogue: Catalogue,
+        registry: Registry,
         ledger: Ledger,
         *,
         clock: Clock,
@@ -50,6 +53,7 @@ class DeleteSegments:
         self._store = store
         self._archived = archived
         self._catalogue = catalogue
+        self._registry = registry
         self._ledger = ledger
         self._clock = clock
         self._window = window
@@ -65,9 +69,11 @@ class DeleteSegments:
     async def work(self, context: JobContext) -> Ending:
         command = command_of(context.job, SegmentsDelete)
         cluster, history = command.cluster_id, command.history
+        entry = await self._registry.newest(cluster)
         newest = (await self._archived.histories(cluster))[-1].history == history
         objects = await self._archived.objects(cluster, history)
-        last_kept = objects[-1].last if newest and objects else None
+        written = newest and (entry is None or entry.state != "retired")
+        last_kept = objects[-1].last if written and objects else None
         through = min(command.through, await self._removable_through(cluster, history, last_kept))
         pins = [
             (log.first, log.last)

@@ -63,6 +63,8 @@ class RollUps:
         for found in await self._archived.objects(cluster, history):
             if not found.rolled:
                 (ref,) = await self._archived.refs(cluster, history, found)
+                if ref.key != found.key:
+                    return 0  # another instance has rolled it up since: whatever else was listed is out of date too
                 if is_too_new(ref.head, older_than):
                     break  # so are all that follow: a look costs few reads, however many segments there are
                 singles[ref.number] = ref

@@ -22,7 +22,8 @@ from tidewind.ports.engine import DatabaseError
 from tidewind.ports.store import Seal, Store
 from tidewind.runtime.log_archive import LogArchive
 
-_SPOKEN_EVERY_S = 5.0
+_HEARD_EVERY_S = 1.0
+_HEARD_PER_SPOKEN = 5
 _FLUSH_S = BLOCK_AGE_MS / 1000 / 4
 
 
@@ -213,9 +214,10 @@ class Sending:
                 lag_s=max(0.0, (self._newest_us - known.complete_us) / 1e6 + since_mark),
                 headroom_s=self._headroom,
             )
-            if self._asked_again(began):
-                raise Reread
-            await self._tools.clock.sleep(_SPOKEN_EVERY_S)
+            for _ in range(_HEARD_PER_SPOKEN):
+                if self._asked_again(began):
+                    raise Reread
+                await self._tools.clock.sleep(_HEARD_EVERY_S)
 
     def _asked_again(self, began: datetime) -> bool:
         window = self._tools.view.get(f"window/{self._cluster}")

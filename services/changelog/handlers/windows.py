@@ -13,10 +13,10 @@ import structlog
 from schemas.base import Fact
 from schemas.envelope import Message
 from schemas.events import CaptureGap, WindowChanged
-from schemas.status import WindowStatus
+from schemas.status import Interval, WindowStatus
 from schemas.topics import EVENTS, STATUS
 from services.changelog.handlers.archive import Archive, ClusterLog
-from services.changelog.rules.windows import Window, window
+from services.changelog.rules.windows import Window, stretches, window
 from services.changelog.settings import ChangelogSettings
 from tidewind.domain import ids
 from tidewind.domain.histories import Reach, with_live_end
@@ -136,8 +136,8 @@ class Windows:
             if gap.end_position + gap.cause not in known_gaps:
                 body = CaptureGap.model_validate({**gap.model_dump(), "cluster_id": cluster})
                 self._event("tidewind.capture.gap-found.v1", body, cluster, gap.end_position, gap.cause)
-        had = sorted(str(interval["timeline"]) for interval in _listed(before.get("intervals")))
-        has = sorted(interval.timeline for interval in found.intervals)
+        had = sorted(stretches(Interval.model_validate(one) for one in _listed(before.get("intervals"))))
+        has = sorted(stretches(found.intervals))
         if had != has:
             detail = "an interval appeared" if len(has) > len(had) else "an interval vanished"
             changed = WindowChanged(cluster_id=cluster, intervals=found.intervals, detail=detail)
@@ -169,6 +169,7 @@ def _with_present(reaches: tuple[Reach, ...], known: ClusterLog) -> tuple[Reach,
             complete_us=place.complete_us,
             last_us=place.time_us,
             segments=place.number,
+            stamped=place.stamped,
         )
         if one.history.history == place.history
         else one

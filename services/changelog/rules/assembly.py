@@ -12,19 +12,22 @@ Invariants, checked at each block
   sends after that is stale, also after a restart: the later one reads the same log from a place that Kafka or the store
   held, so nothing is lost with it.
 - Marks go forward only: one that does not cover the mark before it, or the place, is of another log and says nothing.
-- Whatever is missing is a *hole*: nothing is taken any more until a session begins at or before `position`. A gap is
-  never decided here: only capture, which sees the log, may begin a new history.
+- Whatever is missing is a *hole*, until a session begins at or before `position`. Of a session that lacks bytes nothing
+  is taken any more. A later session that does not go on from what is held leaves the one in hand as it is: it may be of
+  a process that stood still, and what the one in hand sends may soon be nowhere else. A gap is never decided here: only
+  capture, which sees the log, may begin a new history.
 
 The tempting wrong idea: let the order in Kafka say which session is the later one. It does, until the archive restarts
 behind the first block of the one in hand, and takes a predecessor's beginning for news.
 """
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from services.changelog.rules.verdicts import Begins, Draft, Hole, Place, SealFirst, Stale, Taken, Verdict
 from tidewind.domain.gtids import Gtid, GtidList
-from tidewind.domain.log_stream import Block, Mark, SessionStart, State, Transaction, clamp_times
-from tidewind.domain.segments import SEGMENT_AGE_S, SEGMENT_BYTES, SegmentHead
+from tidewind.domain.log_stream import Block, Mark, State, Transaction, clamp_times
+from tidewind.domain.segments import SEGMENT_AGE_S, SEGMENT_BYTES, SegmentHead, with_stamped
 
 TRIM_BYTES = 64 << 20
 """Most bytes kept while looking for the first transaction of a new session that is not held."""
@@ -33,64 +36,6 @@ IDLE_MARK_US = 15 * 60 * 1_000_000
 UNMARKED_S = 15.0
 UNMARKED_BYTES = 4 * SEGMENT_BYTES
 """Without a mark for so long or so much, transactions keep the times at which they were received."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """The end of the last segment, or the beginning of a history that has none (`number` 0, no session)."""
-
-    history: str
-    number: int
-    session: str | None
-    offset: int
-    position: str
-    preamble: str
-    time_us: int
-    complete_us: int
-
-
-@dataclass(frozen=True)
-class Taken:
-    """The block belongs to the log; `fresh` if any of it was new."""
-
-    fresh: bool = True
-
-
-@dataclass(frozen=True)
-class Stale:
-    reason: str
-
-
-@dataclass(frozen=True)
-class Hole:
-    """Something before this block never came. `reread` is the position from which capture must read again."""
-
-    reason: str
-    reread: str
-
-
-@dataclass(frozen=True)
-class SealFirst:
-    """Another session takes over: seal everything that is whole, then feed the block again."""
-
-
-@dataclass(frozen=True)
-class Begins:
-    """The session begins a history; the one before it ends as it is sealed. Claim it, `begin`, feed the block again."""
-
-    start: SessionStart
-
-
-Verdict = Taken | Stale | Hole | SealFirst | Begins
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """A segment to be put: its head (without what `segments.build` fills in), its transactions, its bytes."""
-
-    head: SegmentHead
-    transactions: tuple[Transaction, ...]
-    data: bytes
 
 
 class Assembly:
@@ -120,9 +65,10 @@ class Assembly:
         self._trimming = False
         self._skipped = GtidList()
         self._hole: Hole | None = None
+        self._broken_off = False
         self._time_us = place.time_us if place else 0
         self._complete_us = place.complete_us if place else 0
-        self._stamped_to = 0
+        self._stamped_to = self._opened_us = 0
         self._unsealed_since: float | None = None
         self._drafted_at = 0.0
         self._unmarked_since: float | None = None
@@ -174,7 +120,7 @@ class Assembly:
             verdict = self._switch(block)
             if verdict is not None:
                 return verdict
-        elif self._hole is not None:
+        elif self._hole is not None and self._broken_off:
             return self._hole
         end = self._start + len(self._data)
         if block.start > end:
@@ -242,6 +188,7 @@ class Assembly:
             preamble=head.preamble,
             time_us=head.last_us if head.last_us is not None else self.place.time_us,
             complete_us=head.complete_us,
+            stamped=head.stamped,
         )
 
     def _drafted(self, place: Place, ended: tuple[Transaction, ...], upto: int) -> Draft:
@@ -251,6 +198,12 @@ class Assembly:
         last_us = ended[-1].time_us if ended else None
         marked = self._mark is not None and position.covers(GtidList.parse(self._mark.position))
         complete_us = self._complete_us if marked else max(place.complete_us, (last_us or 0) - 1)
+        stamps, stamped = self._start < self._stamped_to, place.stamped
+        late = [one.time_us for one in ended if one.start < self._stamped_to]
+        if late:
+            # Whatever its stamps say, it was written until the session was opened.
+            known = min(max(place.complete_us, place.time_us), late[0])
+            stamped = with_stamped(stamped, known, max(late[-1], self._opened_us))
         head = SegmentHead(
             cluster_id=self.cluster,
             history=place.history,
@@ -263,7 +216,7 @@ class Assembly:
             first_us=ended[0].time_us if ended else None,
             last_us=last_us,
             complete_us=complete_us,
-            precision="stamps" if self._start < self._stamped_to else "clock",
+            precision="stamps" if stamps else "clock",
             transactions=len(ended),
             preamble=self._preamble,
             table_stored=0,
@@ -271,6 +224,7 @@ class Assembly:
             frames=(),
             states=tuple(self._states),
             marks=() if self._mark is None else (self._mark,),
+            stamped=stamped,
             sealed_us=0,
         )
         return Draft(head=head, transactions=ended, data=bytes(self._data[: upto - self._start]))
@@ -279,15 +233,15 @@ class Assembly:
         """A later session's block. None: it takes over, and the block is to be taken."""
         start = block.begins
         if start is None:
-            return self._hole or self._missing(f"session {block.session} was never seen to begin")
+            return self._hole or self._not_following(f"session {block.session} was never seen to begin")
         known = self.place.history if self.place else None
         new_history = start.cause is not None and start.history != known
         follows = start.after_history if new_history else start.history
         if follows != known:
-            return self._missing(f"session {block.session} goes on from history {follows}, not from {known}")
+            return self._not_following(f"session {block.session} goes on from history {follows}, not from {known}")
         begun = GtidList.parse(start.position)
         if not new_history and not self._position.covers(begun):
-            return self._missing(f"session {block.session} begins at {start.position}, behind {self.position}")
+            return self._not_following(f"session {block.session} begins at {start.position}, behind {self.position}")
         self._drop_incomplete()
         if not self.settled:
             return SealFirst()
@@ -296,7 +250,8 @@ class Assembly:
         self._session = block.session
         self._preamble = start.preamble
         self._start = self._stamped_to = 0
-        self._hole = None
+        self._opened_us = start.opened_us
+        self._hole, self._broken_off = None, False
         self._trimming = not begun.covers(self._position)
         self._skipped = begun
         return None
@@ -385,8 +340,13 @@ class Assembly:
             self._time_us = final[-1].time_us
             self._final += final
 
+    def _not_following(self, reason: str) -> Hole:
+        self._hole = Hole(reason, reread=self.position)
+        return self._hole
+
     def _missing(self, reason: str) -> Hole:
         """Nothing is taken until a session begins at or before what is held. What is whole stays and will be sealed."""
+        self._broken_off = True
         self._drop_incomplete()
         self._hole = Hole(reason, reread=self.position)
         return self._hole

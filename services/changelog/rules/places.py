@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from schemas.status import CaptureStatus
-from services.changelog.rules.assembly import Place
+from services.changelog.rules.verdicts import Place
 from tidewind.domain.gtids import GtidList
 from tidewind.domain.histories import History
 from tidewind.domain.log_stream import Transaction
@@ -46,6 +46,7 @@ def place_of(history: History, last: SegmentRef | None) -> Place:
         preamble=head.preamble,
         time_us=head.last_us or head.complete_us,
         complete_us=head.complete_us,
+        stamped=head.stamped,
     )
 
 

@@ -1,12 +1,12 @@
 """The recoverable window: what can be restored now, what cannot and why. Pure."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from schemas.status import Interval, LivedTimeline, LogGap
 from tidewind.domain.histories import gaps
-from tidewind.domain.lived import Lived, Piece, instant, pieces, reachable_from
-from tidewind.domain.records import Timeline
+from tidewind.domain.lived import Lived, ends_of, instant, pieces, reachable_from
 from tidewind.domain.timelines import in_order
 
 
@@ -25,7 +25,8 @@ def window(lived: Lived, now: datetime, span: timedelta) -> Window:
         first = reachable_from(piece, lived)
         if first is None or piece.last_instant < max(first, begin):
             continue
-        found.append(Interval(start=max(first, begin), end=piece.last_instant, timeline=piece.timeline))
+        whole = Interval(start=max(first, begin), end=piece.last_instant, timeline=piece.timeline)
+        found += by_precision(whole, piece.reach.stamped)
     return Window(
         intervals=tuple(found),
         gaps=tuple(
@@ -40,26 +41,52 @@ def window(lived: Lived, now: datetime, span: timedelta) -> Window:
             for gap in gaps(lived.reaches)
             if instant(gap.end_us) >= begin
         ),
-        timelines=told(lived.timelines, pieces(lived)),
+        timelines=told(lived),
     )
 
 
-def told(timelines: tuple[Timeline, ...], lived: tuple[Piece, ...]) -> tuple[LivedTimeline, ...]:
+def by_precision(whole: Interval, stamped: Sequence[tuple[int, int]]) -> list[Interval]:
+    """The interval, cut where the log's own stamps take the place of the database's clock and where they no longer do.
+    `stamped` are stretches in microseconds, in order and apart."""
+    found, at = [], whole.start
+    for begin_us, end_us in stamped:
+        begin, end = max(at, instant(begin_us)), min(whole.end, instant(end_us))
+        if begin >= end:
+            continue
+        if begin > at:
+            found.append(whole.model_copy(update={"start": at, "end": begin}))
+        found.append(whole.model_copy(update={"start": begin, "end": end, "precision": "stamps"}))
+        at = end
+    if at < whole.end or not found:
+        found.append(whole.model_copy(update={"start": at}))
+    return found
+
+
+def stretches(intervals: Iterable[Interval]) -> list[str]:
+    """The timeline of each stretch without a break, whatever its precision: when these change, a stretch has come or
+    gone."""
+    found: list[str] = []
+    last: Interval | None = None
+    for one in intervals:
+        if last is None or (last.timeline, last.end) != (one.timeline, one.start):
+            found.append(one.timeline)
+        last = one
+    return found
+
+
+def told(lived: Lived) -> tuple[LivedTimeline, ...]:
     """The cluster's timelines, oldest first, as operators see them."""
-    ordered = in_order(timelines)
-    begun = {piece.timeline: piece.start for piece in reversed(lived)}
-    found = []
-    for index, one in enumerate(ordered):
-        following = ordered[index + 1] if index + 1 < len(ordered) else None
-        found.append(
-            LivedTimeline(
-                timeline=one.timeline,
-                parent=one.parent,
-                restored_to=one.cut_at,
-                cut=one.cut,
-                restore_id=one.restore_id,
-                started_at=begun.get(one.timeline, one.started_at) if one.restore_id is None else one.started_at,
-                ended_at=None if following is None else following.ended_at or following.started_at,
-            )
+    begun = {piece.timeline: piece.start for piece in reversed(pieces(lived))}
+    ends = ends_of(lived.timelines, lived.bases)
+    return tuple(
+        LivedTimeline(
+            timeline=one.timeline,
+            parent=one.parent,
+            restored_to=one.cut_at,
+            cut=one.cut,
+            restore_id=one.restore_id,
+            started_at=begun.get(one.timeline, one.started_at) if one.restore_id is None else one.started_at,
+            ended_at=ends.get(one.timeline),
         )
-    return tuple(found)
+        for one in in_order(lived.timelines)
+    )

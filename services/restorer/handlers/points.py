@@ -37,10 +37,10 @@ class Found:
 async def point_origin(tools: RestoreTools, command: RestoreRequest) -> Origin:
     """Raises Refused for a target that cannot be restored, StoreError."""
     lived = await read_lived(tools, command.cluster_id)
-    wrong = points.timeline_refusal(lived, command.timeline)
+    wrong = points.timeline_refusal(command.cluster_id, lived, command.timeline)
     if wrong is not None:
         raise Refused(wrong)
-    found = await (_by_time(tools, lived, command) if command.target_time else _by_position(tools, lived, command))
+    found = await (by_time(tools, lived, command) if command.target_time else _by_position(tools, lived, command))
     history = found.span.piece.history
     legs = found.route.legs
     outcome = await completed_outcome(tools, command.cluster_id, found.route.base)
@@ -96,16 +96,23 @@ async def read_lived(tools: RestoreTools, cluster: str) -> Lived:
     )
 
 
-async def _by_time(tools: RestoreTools, lived: Lived, command: RestoreRequest) -> Found:
+async def by_time(tools: RestoreTools, lived: Lived, command: RestoreRequest) -> Found:
+    """The point that `target_time` means. Raises Refused, StoreError."""
     target = command.target_time
     assert target is not None
     now, span = tools.clock.now(), tools.settings.point_in_time
     all_spans = points.spans(lived, now, span)
     chosen = points.span_at(all_spans, target, command.timeline)
     if chosen is None:
-        raise Refused(points.time_refusal(lived, all_spans, target, now=now, span=span, timeline=command.timeline))
+        wrong = points.time_refusal(
+            command.cluster_id, lived, all_spans, target, now=now, span=span, timeline=command.timeline
+        )
+        raise Refused(wrong)
     cut = await _cut_at(tools, command.cluster_id, chosen, microseconds(target))
-    return _routed(lived, chosen, cut, command)
+    way = route(lived, chosen.piece, cut.position)
+    if way is None:
+        raise Refused(points.base_refusal(command.cluster_id, all_spans, chosen, target))
+    return Found(span=chosen, cut=cut, route=way)
 
 
 async def _cut_at(tools: RestoreTools, cluster: str, span: Span, target_us: int) -> Cut:
@@ -134,13 +141,21 @@ async def _by_position(tools: RestoreTools, lived: Lived, command: RestoreReques
     gtid = points.parse_position(command.target_position)
     if not isinstance(gtid, Gtid):
         raise Refused(gtid)
+    found: list[Found] = []
     for chosen in reversed(points.spans(lived, tools.clock.now(), tools.settings.point_in_time)):
         if command.timeline not in (None, chosen.piece.timeline):
             continue
         cut = await _cut_by(tools, command.cluster_id, chosen, gtid, before=command.before)
-        if cut is not None and chosen.piece.contains(cut.position):
-            return _routed(lived, chosen, cut, command)
-    raise Refused(points.position_refusal(command.target_position, command.timeline))
+        if cut is None or not chosen.piece.contains(cut.position):
+            continue
+        way = route(lived, chosen.piece, cut.position)
+        if way is not None:
+            found.append(Found(span=chosen, cut=cut, route=way))
+    if not found:
+        raise Refused(points.position_refusal(command.cluster_id, lived, gtid, command.timeline))
+    if len({one.span.piece.history for one in found}) > 1:
+        raise Refused(points.ambiguous_position(command.cluster_id, gtid, [one.cut for one in reversed(found)]))
+    return found[0]
 
 
 async def _cut_by(tools: RestoreTools, cluster: str, span: Span, gtid: Gtid, *, before: bool) -> Cut | None:
@@ -159,10 +174,10 @@ async def _cut_by(tools: RestoreTools, cluster: str, span: Span, gtid: Gtid, *, 
     for index, one in enumerate(transactions):
         if one.gtid == str(gtid):
             if before:
-                return Cut(position=str(position), last_kept=kept, first_undone=one, precision=ref.head.precision)
+                return points.cut_between(ref.head, str(position), kept, one)
             position = position.advanced(gtid)
             following = await _following(tools, cluster, history, ref.number, transactions[index + 1 :])
-            return Cut(position=str(position), last_kept=one, first_undone=following, precision=ref.head.precision)
+            return points.cut_between(ref.head, str(position), one, following)
         position = position.advanced(Gtid.parse(one.gtid))
         kept = one
     return None
@@ -178,14 +193,6 @@ async def _following(
         if ref.head.transactions:
             return (await tools.archived.transactions(ref))[0]
     return None
-
-
-def _routed(lived: Lived, span: Span, cut: Cut, command: RestoreRequest) -> Found:
-    way = route(lived, span.piece, cut.position)
-    if way is None:
-        where = command.target_position or str(command.target_time)
-        raise Refused(points.position_refusal(where, command.timeline))
-    return Found(span=span, cut=cut, route=way)
 
 
 async def _segments_of(tools: RestoreTools, cluster: str, leg: Leg, opened: str | None) -> tuple[int, int]:

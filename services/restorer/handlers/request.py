@@ -39,7 +39,8 @@ class RequestRestore:
             wrong = refusals.second_restore_refusal(command.cluster_id, other)
             if wrong is not None:
                 return Reject(problem=wrong)
-        plan = await planning.make_plan(self._tools, incoming.cluster, await self._find(command, None))
+        origin = await self._find(command, None)
+        plan = await planning.make_plan(self._tools, incoming.cluster, origin, shown=True)
         shown = plan.to_json()
         wrong = refusals.hash_refusal(command.plan_hash, plan.plan_hash)
         if wrong is None and plan.blockers and not command.dry_run:

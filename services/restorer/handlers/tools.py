@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from services.restorer.rules.plan import Assumptions
 from services.restorer.settings import RestorerSettings
 from tidewind.ports.bus import StatusView
+from tidewind.ports.capture import LogDecoder
 from tidewind.ports.clock import Clock
 from tidewind.ports.engine import StoreFactory
 from tidewind.ports.restore import Mint, RestoreEngine
@@ -29,6 +30,7 @@ class RestoreTools:
     registry: Registry
     catalogue: Catalogue
     archived: LogArchive
+    decoders: Mapping[str, LogDecoder]
     view: StatusView
     clock: Clock
     mint: Mint

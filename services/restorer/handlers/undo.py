@@ -40,7 +40,7 @@ class UndoRestore:
             return Reject(problem=wrong)
         assert incoming.cluster is not None
         origin = await safeguard_origin(self._tools, command.cluster_id, command.restore_id, checked=True)
-        plan = await planning.make_plan(self._tools, incoming.cluster, origin)
+        plan = await planning.make_plan(self._tools, incoming.cluster, origin, shown=True)
         shown = plan.to_json()
         if plan.blockers and not command.dry_run:
             return Reject(problem=problem("restore-blocked", "; ".join(plan.blockers), facts={"plan": shown}))

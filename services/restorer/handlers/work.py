@@ -18,11 +18,12 @@ from tidewind.domain import ids
 from tidewind.domain.problems import Refused, problem, refused
 from tidewind.domain.records import RegistryEntry
 from tidewind.ports.jobs import Ending, JobContext, LeaseLost, OperationKind
-from tidewind.ports.store import StoreUnavailable
+from tidewind.ports.store import StoreError, StoreUnavailable
 
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
+_TOLD_ONCE = ("undone", "undone_transactions", "tables", "accounts")
 FindOrigin = Callable[[Mapping[str, Any] | None], Awaitable[Origin]]
 """`await find(plan)`: what is restored. Without a plan it is refused if it may not be; a restore that was begun, by its
 plan, is past that."""
@@ -69,6 +70,7 @@ async def carry_out(
                 exc_info=why.type.endswith("internal-error"),
             )
             if not await _announced(tools, context):
+                await _unpin(tools, context)
                 return notices.failed("accepted", why, returned=True)
             await tools.clock.sleep(tools.settings.retry_pause_s)
 
@@ -103,6 +105,7 @@ async def _attempt(
     try:
         await _patiently(tools, lambda: _take(context, operation, begun=standing is not None))
     except CancelledBefore:
+        await _unpin(tools, context)
         notices.step("accepted", state="cancelled")
         return notices.cancelled("accepted", 0)
     entry = await _patiently(tools, lambda: _entry(tools, context.job.cluster_id))
@@ -139,28 +142,36 @@ async def _pinned(tools: RestoreTools, context: JobContext, backup_id: str | Non
     before it looks for pins, so one of the two sees the other."""
     if backup_id is not None:
         await pins.pin(tools, context, backup_id)
-    try:
-        origin = await find_origin(None)
-        if backup_id is None and origin.backup_id is not None:
-            await pins.pin(tools, context, origin.backup_id, origin.log)
-            again = await find_origin(None)
-            if (again.backup_id, again.log) != (origin.backup_id, origin.log):
-                raise refused("plan-changed", "The backup or log the point is reached by changed while it was pinned")
-    except Refused:
-        await pins.release(tools, context)
-        raise
+    origin = await find_origin(None)
+    if backup_id is None and origin.backup_id is not None:
+        await pins.pin(tools, context, origin.backup_id, origin.log)
+        again = await find_origin(None)
+        if (again.backup_id, again.log) != (origin.backup_id, origin.log):
+            raise refused("plan-changed", "The backup or log the point is reached by changed while it was pinned")
     return origin
+
+
+async def _unpin(tools: RestoreTools, context: JobContext) -> None:
+    """What this epoch has pinned, or one before it that died before its plan stood. A store that refuses is no reason
+    to fail otherwise: the pins of a job that has ended hold nothing. Raises LeaseLost: a successor may need them."""
+    try:
+        await _patiently(tools, context.check_lease)
+        await _patiently(tools, lambda: pins.release(tools, context))
+    except StoreError as error:
+        log.warning(str(error), action="restore-pins-left", job=context.job.job_id)
 
 
 async def _planned(
     tools: RestoreTools, context: JobContext, memory: JobMemory, entry: RegistryEntry, origin: Origin
 ) -> Mapping[str, Any]:
-    """The plan as it is now that nobody else works on the cluster; kept, so that successors carry out the same."""
-    plan = await planning.make_plan(tools, entry, origin)
+    """The plan as it is now that nobody else works on the cluster; kept, so that successors carry out the same. What
+    the log behind the point told when the command was accepted is not read again while everybody waits."""
+    plan = await planning.make_plan(tools, entry, origin, shown=False)
     if plan.blockers:
-        await pins.release(tools, context)
         raise refused("restore-blocked", "; ".join(plan.blockers), facts={"plan": plan.to_json()})
-    return await memory.keep("plan", plan.to_json())
+    told = context.job.answer.get("plan") or {}
+    again = told if told.get("plan_hash") == plan.plan_hash else {}
+    return await memory.keep("plan", plan.to_json() | {name: again[name] for name in _TOLD_ONCE if name in again})
 
 
 async def _origin_again(

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from services.restorer.rules.behind import Behind, Touched, accounts_at_point, tables_at_point
+from services.restorer.rules.fates import AccountFates, TableFate, account_fates, table_fates
 from tidewind.domain.manifest import Manifest
 from tidewind.domain.records import RegistryEntry
 from tidewind.ports.engine import Finding, TargetState
@@ -19,7 +21,7 @@ from tidewind.ports.restore import SourceState
 LISTED_TABLES = 200
 LISTED_ACCOUNTS = 200
 
-Fate = Literal["replaced", "disappears", "returns"]
+_LISTED_BLOCKERS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,26 +33,6 @@ class Assumptions:
     space_factor: float
     limit: timedelta
     undo_kept: timedelta
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableFate:
-    """What becomes of a table. `rows_now` is the server's estimate; `rows_then` is None where only the table moves."""
-
-    schema: str
-    table: str
-    fate: Fate
-    rows_now: int | None
-    rows_then: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AccountFates:
-    """None of these lists is known where the server would not tell."""
-
-    appear: tuple[str, ...] = ()
-    disappear: tuple[str, ...] = ()
-    change: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +66,8 @@ class Plan:
     point: Mapping[str, Any] | None
     legs: tuple[PlannedLeg, ...]
     undone_transactions: int | None
+    undone: Behind | None
+    replayed_transactions: int | None
     beta: bool
     tables: tuple[TableFate, ...]
     tables_total: int
@@ -98,6 +82,7 @@ class Plan:
     space_needed: int
     space_free: int | None
     estimate_s: float
+    estimate_replay_s: float
     limit_s: float
     way_back: str
     blockers: tuple[str, ...]
@@ -117,7 +102,7 @@ def plan_hash(*, cluster: str, timeline: str, cut: str | None, base: str, segmen
 
 @dataclass(frozen=True, kw_only=True)
 class PointPlan:
-    """What is known of a point beside its backup. `transactions` are to be replayed, `undone` lie behind it."""
+    """What is known of a point beside its backup. `transactions` are to be replayed."""
 
     timeline: str
     cut: str
@@ -125,7 +110,6 @@ class PointPlan:
     legs: tuple[PlannedLeg, ...]
     point: Mapping[str, Any]
     transactions: int
-    undone: int | None
 
 
 def of_snapshot(
@@ -136,12 +120,17 @@ def of_snapshot(
     assumptions: Assumptions,
     *,
     point: PointPlan | None = None,
+    behind: Behind | None = None,
+    touched: Touched | None = None,
+    looked: bool = True,
     suspect: tuple[str, ...] = (),
 ) -> Plan:
-    """Restore a backup, and the log from there to a `point`. `suspect`: why the backup may not hold what it should, as
-    was found when it was taken."""
+    """Restore a backup, and the log from there to a `point`. `behind` is what lies behind it, or behind the backup, and
+    `touched` what that names, where it was `looked` at. `suspect`: why the backup may not hold what it should, as was
+    found when it was taken."""
     then = {(table.schema_name, table.name): table.rows for table in manifest.tables}
     row_bytes = sum(table.row_bytes for table in manifest.tables)
+    replay_s = point.transactions / assumptions.replay_transactions_per_s if point else 0.0
     needed = round(row_bytes * assumptions.space_factor) + (row_bytes if entry.replicas == "attached" else 0)
     return _plan(
         entry,
@@ -152,16 +141,21 @@ def of_snapshot(
         timeline=manifest.timeline if point is None else point.timeline,
         cut=manifest.position if point is None else point.cut,
         point=point,
+        behind=behind,
+        touched=touched if point is not None else None,
         base=manifest.backup_id,
         base_time=manifest.snapshot_time,
         then=dict(then),
-        accounts=_account_fates(target.account_prints, source),
+        accounts=account_fates(target.account_prints, source),
         space_needed=needed,
-        estimate_s=2
-        + 1.5 * row_bytes / (assumptions.load_mb_per_s * 1e6)
-        + (point.transactions / assumptions.replay_transactions_per_s if point else 0),
+        estimate_s=2 + 1.5 * row_bytes / (assumptions.load_mb_per_s * 1e6) + replay_s,
+        estimate_replay_s=replay_s,
         blockers=_snapshot_blockers(entry, manifest),
-        warnings=(*_suspicion(suspect), *_snapshot_warnings(manifest, target)),
+        warnings=(
+            *_suspicion(suspect),
+            *_snapshot_warnings(manifest, target),
+            *(_point_warnings(entry, behind, touched) if point is not None and looked else ()),
+        ),
     )
 
 
@@ -175,6 +169,7 @@ def of_undo(
     timeline: str,
     cut: str | None,
     kept_tables: tuple[tuple[str, str], ...],
+    behind: Behind | None = None,
 ) -> Plan:
     """Bring back what a restore set aside: only names change, so it takes seconds and no space."""
     return _plan(
@@ -190,6 +185,7 @@ def of_undo(
         then=dict.fromkeys(kept_tables),
         accounts=AccountFates(),
         space_needed=0,
+        behind=behind,
         estimate_s=2 + 0.005 * len(kept_tables),
         blockers=(),
         warnings=(),
@@ -206,16 +202,19 @@ def _plan(
     timeline: str,
     cut: str | None,
     point: PointPlan | None = None,
+    behind: Behind | None = None,
+    touched: Touched | None = None,
     base: str,
     base_time: datetime | None,
     then: Mapping[tuple[str, str], int | None],
     accounts: AccountFates,
     space_needed: int,
     estimate_s: float,
+    estimate_replay_s: float = 0.0,
     blockers: tuple[str, ...],
     warnings: tuple[str, ...],
 ) -> Plan:
-    fates = _table_fates(target, then)
+    fates = tables_at_point(table_fates(target, then), touched)
     segments = tuple(str(leg) for leg in point.legs) if point else ()
     known = [rows for rows in then.values() if rows is not None]
     return Plan(
@@ -230,14 +229,16 @@ def _plan(
         cut_history=point.cut_history if point else None,
         point=point.point if point else None,
         legs=point.legs if point else (),
-        undone_transactions=point.undone if point else None,
+        undone_transactions=None if behind is None else behind.transactions,
+        undone=behind,
+        replayed_transactions=point.transactions if point else None,
         beta=point is not None,
         tables=tuple(fates[:LISTED_TABLES]),
         tables_total=len(fates),
         tables_not_listed=max(0, len(fates) - LISTED_TABLES),
         rows_now=sum(int(table["rows"]) for table in target.tables.values()),
         rows_then=sum(known) if len(known) == len(then) else None,
-        accounts=accounts,
+        accounts=accounts_at_point(accounts, touched).listed(LISTED_ACCOUNTS),
         transactions_rolled_back=target.prepared_xa,
         connections_ended=target.connections,
         closing=source.closing,
@@ -245,44 +246,12 @@ def _plan(
         space_needed=space_needed,
         space_free=target.free_bytes,
         estimate_s=round(estimate_s, 1),
+        estimate_replay_s=round(estimate_replay_s, 1),
         limit_s=assumptions.limit.total_seconds(),
         way_back=f"undo keeps the present data for {_days(assumptions.undo_kept)}, then removes it",
         blockers=(*_common_blockers(entry, target, source, space_needed), *blockers),
         warnings=(*_common_warnings(target, source, space_needed), *warnings),
     )
-
-
-def _table_fates(target: TargetState, then: Mapping[tuple[str, str], int | None]) -> list[TableFate]:
-    """Largest difference first, so that a list cut short shows what matters."""
-    fates = []
-    for schema, table in sorted({*target.tables, *then}):
-        now = target.tables.get((schema, table))
-        fate: Fate = "replaced" if now and (schema, table) in then else "disappears" if now else "returns"
-        rows_now = int(now["rows"]) if now else None
-        fates.append(
-            TableFate(schema=schema, table=table, fate=fate, rows_now=rows_now, rows_then=then.get((schema, table)))
-        )
-    return sorted(fates, key=lambda one: -abs((one.rows_now or 0) - (one.rows_then or 0)))
-
-
-def _account_fates(now: Mapping[str, str], source: SourceState) -> AccountFates:
-    """Nothing of the service's own accounts: a restore leaves them alone."""
-    if source.account_prints is None or not now:
-        return AccountFates()
-    now, then = (
-        {name: value for name, value in prints.items() if _user_of(name) not in source.kept_users}
-        for prints in (now, source.account_prints)
-    )
-    return AccountFates(
-        appear=tuple(sorted(then.keys() - now.keys()))[:LISTED_ACCOUNTS],
-        disappear=tuple(sorted(now.keys() - then.keys()))[:LISTED_ACCOUNTS],
-        change=tuple(sorted(name for name in now.keys() & then.keys() if now[name] != then[name]))[:LISTED_ACCOUNTS],
-    )
-
-
-def _user_of(account: str) -> str:
-    """Of 'user'@'host', or of a role, which stands without a host."""
-    return account.rpartition("@")[0].strip("'") or account.strip("'")
 
 
 def _common_blockers(
@@ -341,6 +310,19 @@ def _snapshot_warnings(manifest: Manifest, target: TargetState) -> tuple[str, ..
     if manifest.server_identity != target.facts.identity:
         found.append("the backup was taken on another data directory of this cluster")
     return tuple(found)
+
+
+def _point_warnings(entry: RegistryEntry, behind: Behind | None, touched: Touched | None) -> tuple[str, ...]:
+    """Where the plan of a point says less than it could."""
+    if behind is None:
+        return ("how much is undone is not known: what was written since the point is not in the store",)
+    if touched is None or touched.accounts is None:
+        return (
+            "which tables come and go, and which accounts change, is told by the backup, not as of the point: not all "
+            "that was written since the point was looked into → see it with"
+            f" tidewind changes --cluster {entry.cluster_id} --ddl",
+        )
+    return ()
 
 
 def _gb(size: int) -> str:

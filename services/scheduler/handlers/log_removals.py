@@ -32,24 +32,31 @@ class LogRemovals:
         self.promise = promise
 
     async def keep(
-        self, captured: Sequence[History], kept: Sequence[CatalogueEntry], memory: Memory, now: datetime
+        self,
+        captured: Sequence[History],
+        kept: Sequence[CatalogueEntry],
+        memory: Memory,
+        now: datetime,
+        *,
+        retired: bool,
     ) -> None:
         """One round for the histories of one cluster, oldest first. `kept` are the backups that stay, or are not gone
-        yet. Raises StoreError, BusUnavailable."""
+        yet; of a retired cluster no history is written any more. Raises StoreError, BusUnavailable."""
         for history in captured:
-            through = await self._removable_through(history, kept, now, newest=history is captured[-1])
+            written = history is captured[-1] and not retired
+            through = await self._removable_through(history, kept, now, written=written)
             if through is not None:
                 work = log_removal_work(history.cluster_id, history.history, through, now)
                 await self._speaker.order(work, memory, now)
 
     async def _removable_through(
-        self, history: History, kept: Sequence[CatalogueEntry], now: datetime, *, newest: bool
+        self, history: History, kept: Sequence[CatalogueEntry], now: datetime, *, written: bool
     ) -> int | None:
         cluster, name = history.cluster_id, history.history
         objects = await self._archived.objects(cluster, name)
         if not objects:
             return None
-        needed = Needed(positions=routes_begin(kept, name), last_kept=objects[-1].last if newest else None)
+        needed = Needed(positions=routes_begin(kept, name), last_kept=objects[-1].last if written else None)
 
         def stays(head: SegmentHead) -> bool:
             return not removable(head, needed, now, self.promise.window)

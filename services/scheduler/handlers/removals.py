@@ -20,6 +20,7 @@ from services.scheduler.handlers.speaker import Speaker
 from services.scheduler.handlers.survey import Survey
 from services.scheduler.rules.emission import removal_work
 from tidewind.domain.histories import History
+from tidewind.domain.lived import Base, bases_of, ends_of
 from tidewind.domain.records import RegistryEntry, Timeline
 from tidewind.domain.retention import PointInTime, RetentionSettings, from_catalogue, plan_retention
 from tidewind.ports.store import UNREADABLE, StoreError, StoreUnavailable
@@ -64,7 +65,9 @@ class RemovalKeeper:
             retention_settings(
                 entry,
                 clock_doubt=clock_doubt,
-                point_in_time=point_in_time(self._log.promise, await self._survey.timelines(cluster), captured),
+                point_in_time=point_in_time(
+                    self._log.promise, await self._survey.timelines(cluster), captured, bases_of(entries)
+                ),
             ),
             now,
             in_use=frozenset(backup for pin in pins for backup in pin.backups),
@@ -77,7 +80,8 @@ class RemovalKeeper:
             kept = {verdict.backup_id for verdict in verdicts if verdict.keep}
             kept |= {one.backup_id for one in entries if one.tombstone is not None}
             try:
-                await self._log.keep(captured, [one for one in entries if one.backup_id in kept], memory, now)
+                staying = [one for one in entries if one.backup_id in kept]
+                await self._log.keep(captured, staying, memory, now, retired=entry.state == "retired")
             except StoreUnavailable:
                 raise
             except StoreError as error:
@@ -85,14 +89,16 @@ class RemovalKeeper:
         return remaining
 
 
-def point_in_time(promise: Promise, timelines: Sequence[Timeline], captured: Sequence[History]) -> PointInTime | None:
+def point_in_time(
+    promise: Promise, timelines: Sequence[Timeline], captured: Sequence[History], bases: Sequence[Base]
+) -> PointInTime | None:
     """What retention must keep for the log; None where none is captured."""
     if not captured:
         return None
     return PointInTime(
         window=promise.window,
         max_replay=promise.max_replay,
-        timeline_ends={earlier.timeline: later.ended_at or later.started_at for earlier, later in pairwise(timelines)},
+        timeline_ends=ends_of(timelines, bases),
         history_ends={earlier.history: later.started_at for earlier, later in pairwise(captured)},
         timelines=timelines,
     )

@@ -26,6 +26,8 @@ def completed_outcome(
             "snapshot_time": manifest.snapshot_time,
             "position": manifest.position,
             "open_xa_position": manifest.open_xa_position,
+            "settled_position": content.settled_position,
+            "settled_time": content.settled_time,
             "history": manifest.history,
             "timeline": manifest.timeline,
             "engine": manifest.engine,

@@ -41,6 +41,7 @@ from tidewind.domain.records import (
 )
 from tidewind.embedded.mariadb import PrivateMariaDB
 from tidewind.engines.mariadb.grants import RESTORE_GRANTS, STATEMENT_GRANTS, pattern_of
+from tidewind.engines.mariadb.log.summary import MariaDBLogDecoder
 from tidewind.engines.mariadb.quoting import quote_name
 from tidewind.engines.mariadb.restore.closing import OWN_PATTERN
 from tidewind.engines.mariadb.restore.engine import MariaDBRestoreEngine
@@ -343,6 +344,28 @@ def _make_account(server: PrivateMariaDB, granted: Sequence[str]) -> None:
     connection.close()
 
 
+def tools_on(
+    store: SealedStore, store_settings: StoreSettings, *, engine: RestoreEngine | None = None, **settings: Any
+) -> RestoreTools:
+    """What the restorer's handlers act with, on a store."""
+    ledger = Ledger(store)
+    return RestoreTools(
+        engines={"mariadb": engine or MariaDBRestoreEngine()},
+        store=store,
+        open_store=functools.partial(open_store, store_settings),
+        ledger=ledger,
+        operations=OperationLock(store, ledger),
+        registry=Registry(store),
+        catalogue=Catalogue(store),
+        archived=LogArchive(store),
+        decoders={"mariadb": MariaDBLogDecoder()},
+        view=Blank(),
+        clock=SystemClock(),
+        mint=MINT,
+        settings=RestorerSettings(**{"retry_pause_s": 0.1, **settings}),
+    )
+
+
 @asynccontextmanager
 async def lab_on(
     server: PrivateMariaDB,
@@ -358,24 +381,11 @@ async def lab_on(
     if prepare:
         _make_account(server, granted)
     store_settings = sealed_store(folder)
-    publisher, clock, view = Remembering(), SystemClock(), Blank()
+    publisher = Remembering()
     async with open_store(store_settings) as store:
-        ledger = Ledger(store)
-        tools = RestoreTools(
-            engines={"mariadb": engine()},
-            store=store,
-            open_store=functools.partial(open_store, store_settings),
-            ledger=ledger,
-            operations=OperationLock(store, ledger),
-            registry=Registry(store),
-            catalogue=Catalogue(store),
-            archived=LogArchive(store),
-            view=view,
-            clock=clock,
-            mint=MINT,
-            settings=RestorerSettings(**{"retry_pause_s": 0.1, **settings}),
-        )
-        lab = Lab(server, store_settings, store, tools, publisher, Composer("/tidewind/restorer/test", clock, view))
+        tools = tools_on(store, store_settings, engine=engine(), **settings)
+        composer = Composer("/tidewind/restorer/test", tools.clock, tools.view)
+        lab = Lab(server, store_settings, store, tools, publisher, composer)
         kinds: tuple[JobKind, ...] = (RequestRestore(tools), UndoRestore(tools), CancelRestore(tools))
         lab.kinds = {kind.command: kind for kind in kinds}
         yield lab

@@ -315,3 +315,31 @@ async def test_over_tls(mariadb_factory: Any, certificates: Certificates) -> Non
     captured = await lab.capture()
     captured.whole()
     assert len(captured.gtids) == 502
+
+
+@pytest.mark.parametrize("reading", [True, False], ids=["while it is read", "between two sessions"])
+async def test_a_domain_that_was_deleted_from_the_log(reading: bool, mariadb_factory: Any) -> None:
+    """FLUSH BINARY LOGS DELETE_DOMAIN_ID: the server forgets what is held of the domain."""
+    lab = Lab(await mariadb_factory())
+    await held(lab)
+    await lab.sql("SET gtid_domain_id = 5", *insert(50))
+    captured = await lab.capture()
+    assert str(captured.position) == "0-1-5,5-1-1"
+
+    async def delete_domain() -> None:
+        await lab.sql("FLUSH BINARY LOGS", *insert(4))
+        await purge(lab, "binlog.000002")
+        await lab.sql("FLUSH BINARY LOGS DELETE_DOMAIN_ID = (5)")
+
+    if not reading:
+        await delete_domain()
+        assert "domain 5" in (await broken(lab, captured)).detail
+        return
+    await lab.sql("FLUSH BINARY LOGS", *insert(6))
+    async with lab.read(captured.resume()) as running:
+        await running.reading.mark()
+        await running.until(lambda now: now.gtids == ["0-1-6"])
+        await delete_domain()
+        with pytest.raises(LogBroken) as caught:
+            await running.reading.mark()
+        assert caught.value.cause == "reset"

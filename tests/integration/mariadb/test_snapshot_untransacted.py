@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.integration.mariadb.snapshot_support import chunk_texts, client, rows, run, sealed_store, take
 from tests.integration.mariadb.test_snapshot_consistency import make_replica, replica_at
+from tidewind.domain.gtids import GtidList
 from tidewind.engines.mariadb.illformed import fields
 
 
@@ -66,6 +67,11 @@ async def test_exact_at_their_own_position(
         "calm": (tables["calm"].position, tables["calm"].chunks),
         "global_priv": (system["global_priv"].position, system["global_priv"].chunks),
     }
+    settled = GtidList.parse(content.settled_position or "")
+    assert all(settled.covers(GtidList.parse(str(position))) for position, _ in positions.values())
+    assert settled != GtidList.parse(content.position or "")
+    assert content.settled_time is not None
+    assert content.settled_time > content.snapshot_time
     for name, (position, chunks) in sorted(positions.items(), key=lambda item: int(str(item[1][0]).rsplit("-", 1)[1])):
         await replica_at(replica, str(position))
         there = client(replica)

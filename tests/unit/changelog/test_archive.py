@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +22,11 @@ from tidewind.domain.blocks import block_name, pack_block
 from tidewind.domain.log_stream import Block
 from tidewind.domain.records import Accepted, Pin, PinnedLog
 from tidewind.ports.bus import BinaryRecord
+from tidewind.ports.store import ObjectInfo
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.clock import SystemRandomness
 from tidewind.runtime.ledger import Ledger
-from tidewind.runtime.log_archive import LogArchive, LogDamaged
+from tidewind.runtime.log_archive import LogArchive, LogDamaged, LogObject
 from tidewind.store.directory import DirectoryStore
 from tidewind.store.keyring import Keyring
 from tidewind.store.sealed import SealedStore
@@ -252,6 +255,83 @@ async def test_hours_are_rolled_up_and_read_the_same(bench: Bench) -> None:
     assert len(await bench.archived.objects("shop", HISTORY)) < objects / 2
     _, singles = await bench.archived.listing("shop", HISTORY)
     assert len(singles) < 3
+
+
+class Overtaken(LogArchive):
+    """A reader whose first listing is out of date before it reads anything: everything was rolled up meanwhile."""
+
+    def __init__(self, bench: Bench, roll_ups: RollUps) -> None:
+        super().__init__(bench.store)
+        self._roll_ups: RollUps | None = roll_ups
+
+    async def _found(self, cluster: str, history: str) -> tuple[list[LogObject], list[LogObject], list[int]]:
+        found = await super()._found(cluster, history)
+        if self._roll_ups is not None:
+            roll_ups, self._roll_ups = self._roll_ups, None
+            assert await roll_ups.roll_up(cluster, history) > 0
+        return found
+
+
+async def test_readers_that_a_roll_up_overtakes_read_on(bench: Bench) -> None:
+    roll_ups = await rolled(bench)
+    before, newest = await bench.read(), await bench.archived.last("shop", HISTORY)
+    assert newest is not None
+    bench.archived = Overtaken(bench, roll_ups)
+    assert await bench.read() == before
+    again = await bench.archived.last("shop", HISTORY)
+    assert again is not None
+    assert again.head == newest.head
+
+
+async def test_what_was_found_before_a_roll_up_is_read_after_it(bench: Bench) -> None:
+    roll_ups = await rolled(bench)
+    refs = [ref async for ref in bench.archived.segments("shop", HISTORY)]
+    read = [(await bench.archived.transactions(ref), await bench.archived.frame(ref, 0)) for ref in refs]
+    assert await roll_ups.roll_up("shop", HISTORY) > 0
+    other = LogArchive(bench.store)
+    assert [(await other.transactions(ref), await other.frame(ref, 0)) for ref in refs] == read
+
+
+async def test_a_search_that_a_roll_up_overtakes_finds_the_same(bench: Bench) -> None:
+    found = await Overtaken(bench, await rolled(bench)).first_where("shop", HISTORY, lambda head: head.number >= 7)
+    assert found is not None
+    assert found.number == 7
+
+
+async def test_a_listing_with_a_hole_is_made_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory may be listed while files come and go: the roll-up is not seen yet, its singles no longer."""
+    log = MadeUpLog([40] * 12)
+    for block in first_session(log, "01", 0, 12, begins=True):
+        await bench.send([block])
+        await bench.seal()
+    await bench.archive.flush()
+    before, listed = await bench.read(), DirectoryStore._walk
+
+    def holed(*arguments: Any) -> Iterator[ObjectInfo]:
+        monkeypatch.undo()
+        return (one for one in listed(*arguments) if not one.key.endswith(("01.seg", "03.seg")))
+
+    monkeypatch.setattr(DirectoryStore, "_walk", holed)
+    assert await bench.read() == before
+
+
+async def test_a_log_that_lost_a_segment_is_archived_on(bench: Bench) -> None:
+    log = MadeUpLog([40] * 20)
+    for block in first_session(log, "01", 0, 12, begins=True):
+        await bench.send([block])
+        await bench.seal()
+    await bench.archive.flush()
+    await bench.store.delete([keys.segment("shop", HISTORY, number) for number in (1, 3)])
+    bench.begin()
+    await bench.send(first_session(log, "02", 12, 20))
+    await bench.archive.flush()
+    (history,) = await bench.archived.histories("shop")
+    assert (await bench.archived.reach(history)).position == "0-1-20"
+    last = await bench.archived.last_transaction("shop", HISTORY)
+    assert last is not None
+    assert last.gtid == "0-1-20"
+    with pytest.raises(LogDamaged):
+        await bench.archived.objects("shop", HISTORY)
 
 
 async def test_singles_that_a_restore_reads_stay(bench: Bench) -> None:

@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from services.changelog.rules.assembly import Assembly, Begins, Draft, Hole, Place, SealFirst, Stale, Taken
+from services.changelog.rules.assembly import Assembly
+from services.changelog.rules.verdicts import Begins, Draft, Hole, Place, SealFirst, Stale, Taken
 from tests.unit.changelog.logs import PREAMBLE, SECOND, MadeUpLog
 from tidewind.domain.log_stream import Block, Transaction
 
@@ -280,3 +281,23 @@ def test_a_mark_of_another_log_makes_nothing_complete(restarted: bool) -> None:
         block = Block(cluster_id="shop", session="1", sequence=sequence, start=offset, data=b"", marks=(mark,))
         archive.feed(block)
     assert archive.assembly.complete_us == complete_us
+
+
+def test_a_later_session_that_does_not_follow_leaves_the_one_in_hand_as_it_is() -> None:
+    """It may be of a process that stood still before it claimed its session, and knew nothing then."""
+    log = MadeUpLog([50] * 8)
+    first = log.session("01", 0, 8, random.Random(3), most=40)
+    assembly = Assembly("shop", PLACE)
+    for block in first[:5]:
+        assert isinstance(assembly.feed(block, 0.0), Taken)
+    zombie = MadeUpLog([50] * 8, history="hst_BBBBBBBBBB").session("02", 3, 8, random.Random(4), cause="first")
+    held = assembly.position
+    verdict = assembly.feed(zombie[0], 0.0)
+    assert isinstance(verdict, Hole)
+    assert verdict.reread == held
+    assert isinstance(assembly.feed(zombie[1], 0.0), Hole)
+    for block in first[5:]:
+        assert isinstance(assembly.feed(block, 0.0), Taken)
+    assert assembly.position == "0-1-8"
+    assert assembly.hole is not None
+    assert isinstance(assembly.feed(log.session("03", 2, 8, random.Random(5))[0], 0.0), SealFirst)

@@ -1,7 +1,7 @@
 """Capture from session to session: what a break, a lost connection and a lost block make of histories."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,17 +11,19 @@ import pytest
 
 from schemas.envelope import Message
 from schemas.status import WindowStatus
-from schemas.topics import STATUS, Topic
+from schemas.topics import EVENTS, STATUS, Topic
 from services.changelog.handlers.capture import Capture
 from services.changelog.handlers.notices import CaptureNotices
 from services.changelog.handlers.sending import CaptureTools
 from services.changelog.settings import ChangelogSettings
 from tests.fakes import ManualClock, RecordingPublisher, SharedView, until
 from tests.unit.changelog.logs import PREAMBLE, SECOND
+from tidewind.domain import keys
 from tidewind.domain.blocks import block_name, unpack_block
+from tidewind.domain.histories import History
 from tidewind.domain.log_stream import Block, Mark, SessionStart, State, StateKind, Transaction
 from tidewind.domain.records import RegistryEntry
-from tidewind.ports.capture import LogBroken, Piece, Resume
+from tidewind.ports.capture import LogBroken, LogUnsuitable, Piece, Resume
 from tidewind.ports.engine import Address, DatabaseError, Finding, Login
 from tidewind.runtime.clock import SystemRandomness
 from tidewind.runtime.log_archive import LogArchive
@@ -40,8 +42,9 @@ class Reading:
     server_identity = "1-abc"
     server_version = "10.11.19"
 
-    def __init__(self, resume: Resume) -> None:
+    def __init__(self, resume: Resume, headroom: Callable[[], float | None]) -> None:
         self.resume = resume
+        self._headroom = headroom
         self.position = resume.position
         self.opened_us = 5 * SECOND
         self.ends: asyncio.Future[DatabaseError] = asyncio.get_running_loop().create_future()
@@ -61,17 +64,19 @@ class Reading:
         return None
 
     async def headroom_s(self, position: str) -> float | None:
-        return None
+        return self._headroom()
 
 
 class Engine:
-    """`log_end` is 0-1-100; `refuses` is raised instead of the next session that resumes."""
+    """`log_end` is 0-1-100; `refuses` is raised instead of the next session that resumes, behind `on_refusal`."""
 
     state_kinds: tuple[StateKind, ...] = ()
 
     def __init__(self) -> None:
         self.readings: list[Reading] = []
-        self.refuses: LogBroken | None = None
+        self.refuses: DatabaseError | None = None
+        self.on_refusal: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
+        self.headroom: float | None = None
 
     async def examine(self, address: Address, login: Login) -> tuple[Finding, ...]:
         return ()
@@ -83,8 +88,9 @@ class Engine:
     async def read(self, address: Address, login: Login, resume: Resume, *, server_id: int) -> AsyncIterator[Reading]:
         if self.refuses is not None:
             refused, self.refuses = self.refuses, None
+            await self.on_refusal()
             raise refused
-        self.readings.append(Reading(resume))
+        self.readings.append(Reading(resume, lambda: self.headroom))
         yield self.readings[-1]
 
 
@@ -114,7 +120,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         randomness = SystemRandomness()
         self.inner = DirectoryStore(folder)
-        store = SealedStore(self.inner, Keyring.generate("test", randomness), randomness)
+        self.store = store = SealedStore(self.inner, Keyring.generate("test", randomness), randomness)
         self.clock = ManualClock()
         self.kafka = Kafka(store)
         self.view = SharedView(self.kafka)
@@ -133,6 +139,9 @@ class Bench:
         self.composer = composer
         self.capture = Capture(entry(), self.engine, tools)
 
+    async def archived(self, history: History) -> None:
+        await self.store.put(keys.history_claim("shop", history.number), history.to_bytes())
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Time passes until it holds, whenever somebody waits for it."""
 
@@ -147,6 +156,20 @@ class Bench:
 
     def said(self) -> list[Message]:
         return [one for one in self.kafka.of(STATUS) if one.type == "tidewind.status.capture.v1"]
+
+
+def history(name: str, number: int) -> History:
+    return History(
+        cluster_id="shop",
+        history=name,
+        number=number,
+        position="0-1-100",
+        begin_us=0,
+        cause="reset",
+        server_identity="1-abc",
+        server_version="10.11.19",
+        started_at=datetime(2026, 11, 23, 10, 0, tzinfo=UTC),
+    )
 
 
 def entry() -> RegistryEntry:
@@ -232,3 +255,88 @@ async def test_what_kafka_lost_before_the_archive_saw_it_begins_anew(bench: Benc
     await bench.until(lambda: len(kafka.begun) == 2)
     again = kafka.begun[1]
     assert (again.cause, again.after_history) == ("first", None)
+
+
+async def test_a_history_that_kafka_held_before_its_sender_knew_is_gone_on_with(bench: Bench) -> None:
+    """Killed between the first block of a new history and its acknowledgement: the archive has it by the time its
+    successor has found the log broken once more."""
+    kafka, engine = bench.kafka, bench.engine
+    await bench.until(lambda: len(kafka.begun) == 1)
+    engine.refuses = LogBroken("reset", "the log was reset")
+    old, new = history(kafka.begun[0].history, 1), history("hst_BBBBBBBBBB", 2)
+    await bench.archived(old)
+    bench.engine.on_refusal = lambda: bench.archived(new)
+    engine.readings[0].ends.set_result(DROPPED)
+    await bench.until(lambda: len(kafka.begun) == 2)
+    again = kafka.begun[1]
+    assert (again.history, again.cause, again.position) == (new.history, None, "0-1-100")
+
+
+def events(bench: Bench, kind: str) -> list[Mapping[str, object]]:
+    return [one.data or {} for one in bench.kafka.of(EVENTS) if one.type == f"tidewind.capture.{kind}.v1"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "name"),
+    [
+        (
+            LogUnsuitable("binlog_format is MIXED: rows cannot be captured", "SET GLOBAL binlog_format = ROW;"),
+            "unsuitable",
+            "log-unsuitable",
+        ),
+        (
+            DatabaseError(
+                "database-rights-missing", "the account lacks REPLICATION SLAVE", "GRANT REPLICATION SLAVE ON *.* TO t;"
+            ),
+            "waiting",
+            "database-rights-missing",
+        ),
+        (
+            DatabaseError(
+                "database-unsuitable", "another replica reads the log as server 9 (replica.example)", "Give it another"
+            ),
+            "waiting",
+            "database-unsuitable",
+        ),
+    ],
+)
+async def test_what_stops_capture_is_said_with_its_fix_once_and_in_the_status_each_time(
+    bench: Bench, error: DatabaseError, state: str, name: str
+) -> None:
+    """Until it is mended; then capture goes on by itself."""
+    engine = bench.engine
+    await bench.until(lambda: len(engine.readings) == 1)
+    for drops in range(2):
+        engine.refuses = error
+        if not drops:
+            engine.readings[0].ends.set_result(DROPPED)
+        await bench.until(lambda: engine.refuses is None)
+    await bench.until(lambda: len(engine.readings) == 2)
+    said = [one.data or {} for one in bench.said()]
+    stopped = [one for one in said if one["state"] == state and one["problem"] and "lost" not in str(one["problem"])]
+    assert stopped
+    problem = stopped[-1]["problem"]
+    assert isinstance(problem, dict)
+    assert problem["type"] == f"urn:tidewind:problem:{name}"
+    assert (problem["detail"], problem["next_step"]) == (error.detail, error.next_step)
+    told = [one for one in events(bench, "stopped") if one["problem"] == problem]
+    assert len(told) == 1
+    await bench.until(lambda: (bench.said()[-1].data or {})["state"] == "capturing")
+
+
+async def test_a_purge_that_comes_near_is_an_event_at_most_once_an_hour(bench: Bench) -> None:
+    bench.engine.headroom = 9 * 3600.0
+    await bench.until(lambda: any((one.data or {})["headroom_s"] == 9 * 3600.0 for one in bench.said()))
+    assert events(bench, "headroom-low") == []
+    bench.engine.headroom = 5 * 3600.0
+    await bench.until(lambda: bool(events(bench, "headroom-low")))
+    (low,) = events(bench, "headroom-low")
+    assert low["headroom_s"] == 5 * 3600.0
+    assert "purges what follows 0-1-101 in 5.0 h; raise binlog_expire_logs_seconds" in str(low["detail"])
+    warned = bench.clock.monotonic()
+    while bench.clock.monotonic() - warned < 3400:
+        bench.clock.advance(60)
+        await bench.until(lambda: bench.clock.awaited)
+    assert len(events(bench, "headroom-low")) == 1
+    bench.clock.advance(300)
+    await bench.until(lambda: len(events(bench, "headroom-low")) == 2)

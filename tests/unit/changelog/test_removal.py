@@ -11,6 +11,7 @@ from services.changelog.handlers.removal import DeleteSegments
 from tests.fakes import ManualClock
 from tests.unit.changelog.logs import MadeUpLog
 from tests.unit.changelog.test_archive import HISTORY, Bench, first_session, rolled
+from tests.unit.restorer.bench import entry
 from tests.unit.snapshotter.bench import JobInHand
 from tidewind.domain import keys
 from tidewind.domain.gtids import covers
@@ -20,6 +21,7 @@ from tidewind.ports.store import StoreUnavailable
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.runtime.ledger import Ledger
 from tidewind.runtime.log_archive import LogArchive
+from tidewind.runtime.registry import Registry
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ async def remove(
         bench.store,
         LogArchive(bench.store),
         Catalogue(bench.store),
+        Registry(bench.store),
         ledger,
         clock=clock or ManualClock(datetime.now(UTC)),
         window=timedelta(days=window_days),
@@ -159,6 +162,16 @@ async def test_what_is_younger_than_the_window_and_the_last_segment_stay(bench: 
     whole = await numbers(bench)
     assert (await remove(bench, 10_000, window_days=40_000)).segments == 0
     assert (await remove(bench, 10_000)).segments == len(whole) - 1
+
+
+async def test_of_a_retired_cluster_all_goes(bench: Bench) -> None:
+    await singles(bench)
+    whole = await numbers(bench)
+    retired = entry(state="retired")
+    await bench.store.put(keys.registry("shop", retired.revision), retired.to_bytes())
+    assert (await remove(bench, 10_000, window_days=40_000)).segments == 0
+    assert (await remove(bench, 10_000)).segments == len(whole)
+    assert await left(bench) == [f"trimmed-{whole[-1]:016d}"]
 
 
 async def test_nothing_goes_while_a_backup_cannot_be_read_or_clocks_differ(bench: Bench) -> None:

@@ -217,6 +217,73 @@ def test_a_plan():
     )
 
 
+POINT = PLAN | {
+    "mode": "point_in_time",
+    "point": {
+        "target_time": None,
+        "last_kept": "0-1-882112",
+        "last_kept_at": "2026-11-23T10:31:52.401+00:00",
+        "first_undone": "0-1-882113",
+        "first_undone_at": "2026-11-23T10:31:52.418+00:00",
+        "precision": "clock",
+    },
+    "legs": [{"history": "hst_1", "after": "0-1-1", "upto": "0-1-882112", "first": 1, "last": 9}],
+    "replayed_transactions": 31_204,
+    "estimate_replay_s": 120.0,
+    "undone_transactions": 9_371,
+    "undone": {
+        "transactions": 9_371,
+        "transactions_at_least": False,
+        "looked_into": 9_371,
+        "rows_at_least": False,
+        "tables": [
+            {"schema": "shop", "table": "order_items", "inserted": 431, "updated": 0, "deleted": 48_120},
+            {"schema": "shop", "table": "orders", "inserted": 212, "updated": 7, "deleted": 0},
+        ],
+        "tables_not_listed": 0,
+        "statements": [
+            {"position": "0-1-882140", "at": "2026-11-23T10:31:58+00:00", "statement": "DROP TABLE coupons (in shop)"}
+        ],
+        "statements_not_listed": 0,
+    },
+}
+
+
+def test_the_plan_of_a_point_tells_what_is_undone():
+    assert (
+        drawn(plan_view(POINT, "Europe/Berlin", "tidewind restore run --cluster shop --plan 5f3c91a0b4"))
+        == """\
+ shop back to 2026-11-23 10:31:52 UTC (11:31:52 in Europe/Berlin), precise to the transaction (beta)
+ last kept     0-1-882112  2026-11-23 10:31:52.401 UTC
+ first undone  0-1-882113  2026-11-23 10:31:52.418 UTC
+ from          backup bkp_4TZ0000000, 48,120,431 rows and 31,204 transactions of log, timeline main
+ undone        9,371 transactions
+               shop.order_items  +431 −48,120 rows
+               shop.orders  +212 7 changed rows
+               0-1-882140  DROP TABLE coupons (in shop)
+ tables        shop.coupons  returns, 2,500 rows
+               shop.scratch\\nx  disappears, about 12 rows
+               212 tables as of the point
+ accounts      'reporting'@'%' disappears
+               'app'@'%', 'root'@'localhost' get back their secret and rights of then
+ takes         about 14 min closed (2 min of it replay), given up and taken back after 3 h
+ ends          83 connections
+ space         needs 96.0 GB free, has 310.0 GB
+ way back      undo keeps the present data for 7 days, then removes it
+ Nothing stands in the way. Plan 5f3c91a0b4:
+   tidewind restore run --cluster shop --plan 5f3c91a0b4"""
+    )
+
+
+def test_a_number_that_is_a_lower_bound_says_so():
+    undone = POINT["undone"] | {"transactions_at_least": True, "rows_at_least": True, "looked_into": 4_000}
+    more = {"tables_not_listed": 12, "statements_not_listed": 3}
+    shown = drawn(plan_view(POINT | {"undone": undone | more}, "UTC", None))
+    assert "at least 9,371 transactions; the rows below are of the first 4,000, so there may be more" in shown
+    assert "and 12 more tables" in shown
+    assert "and 3 more statements" in shown
+
+
 def test_a_blocked_plan_offers_no_line_to_run():
     shown = drawn(plan_view(PLAN | {"blockers": ["too little space → free space"]}, "UTC", "tidewind restore run …"))
     assert "blocked   too little space → free space" in shown

@@ -122,6 +122,51 @@ def test_settings() -> None:
     assert settings.kept_seconds({}) is None
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "why", "fix"),
+    [
+        ("log_bin", "OFF", "the binary log is off", "Start the server with --log-bin"),
+        (
+            "binlog_format",
+            "STATEMENT",
+            "binlog_format is STATEMENT: changes cannot be captured row by row",
+            "SET GLOBAL binlog_format = ROW;",
+        ),
+        (
+            "binlog_format",
+            "MIXED",
+            "binlog_format is MIXED: changes cannot be captured row by row",
+            "SET GLOBAL binlog_format = ROW;",
+        ),
+        (
+            "binlog_row_image",
+            "MINIMAL",
+            "binlog_row_image is MINIMAL: rows in the log are not whole",
+            "SET GLOBAL binlog_row_image = FULL;",
+        ),
+        (
+            "binlog_row_image",
+            "NOBLOB",
+            "binlog_row_image is NOBLOB: rows in the log are not whole",
+            "SET GLOBAL binlog_row_image = FULL;",
+        ),
+        (
+            "binlog_checksum",
+            "NONE",
+            "binlog_checksum is NONE: damage to the log would pass unnoticed",
+            "SET GLOBAL binlog_checksum = CRC32;",
+        ),
+    ],
+)
+def test_a_setting_that_no_point_could_be_trusted_with_is_named_with_why_and_the_line_that_mends_it(
+    setting: str, value: str, why: str, fix: str
+) -> None:
+    refused = settings.refusal({**GOOD, setting: value})
+    assert refused is not None
+    assert (refused.kind, refused.detail, refused.next_step) == ("log-unsuitable", why, fix)
+    assert settings.findings({**GOOD, setting: value})[0].fix == fix
+
+
 def test_headroom() -> None:
     files = [("b.1", 100), ("b.2", 100), ("b.3", 50)]
     room = {"kept_s": 600.0, "kept_bytes": None, "bytes_per_s": 0.0}

@@ -107,7 +107,7 @@ def test_what_was_unpacked_of_a_compressed_event_is_given_back() -> None:
 def test_the_rows_of_a_serial_transaction_are_run_as_they_come() -> None:
     route = Route.__new__(Route)
     object.__setattr__(route, "body", b"map")
-    steps = Steps("0-1-1", lambda _: route, lambda event: event)
+    steps = Steps("0-1-1", lambda _: route, lambda event: event, None)
     named = event(log.TABLE_MAP, (7).to_bytes(6, "little") + b"\0\0")
     rows = event(log.WRITE_ROWS_V1, rows_body(GROUP_BYTES // 4))
     read = 0

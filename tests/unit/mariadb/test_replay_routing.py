@@ -8,7 +8,7 @@ import pytest
 from tidewind.engines.mariadb.log import events as log
 from tidewind.engines.mariadb.replay import session
 from tidewind.engines.mariadb.replay.lanes import Lanes, item
-from tidewind.engines.mariadb.replay.routing import Routes
+from tidewind.engines.mariadb.replay.routing import Routes, is_dated
 from tidewind.engines.mariadb.replay.tables import TableFacts
 from tidewind.engines.mariadb.restore.link import logging_settings
 from tidewind.ports.engine import RestoreScope
@@ -20,7 +20,16 @@ class Catalogue:
 
     def facts(self, schema: str, table: str) -> TableFacts:
         name = (schema, table)
-        return TableFacts(name, item(name), transactional=True, keyless=False, rows=0, counted=True)
+        return TableFacts(
+            name,
+            item(name),
+            transactional=True,
+            keyless=False,
+            rows=0,
+            counted=True,
+            versioned=table in ("history", "tree"),
+            own_parent=table == "tree",
+        )
 
 
 def table_map(schema: str, table: str) -> memoryview:
@@ -47,6 +56,16 @@ def table_map(schema: str, table: str) -> memoryview:
 def test_what_restores_wrote_of_themselves_is_never_replayed(schema: str, table: str, where: str) -> None:
     routes = Routes(Catalogue(), Lanes(2), 2, {})  # type: ignore[arg-type]
     assert routes.of(table_map(schema, table)).where == where
+
+
+def test_a_change_shares_no_statement_where_a_foreign_key_writes_history() -> None:
+    routes = Routes(Catalogue(), Lanes(2), 2, {})  # type: ignore[arg-type]
+    parent, plain, history = (routes.of(table_map("shop", name)) for name in ("parent", "plain", "history"))
+    assert is_dated(parent, [parent, plain, history])
+    assert not is_dated(parent, [parent, plain])
+    assert not is_dated(history, [history]), "its own images say when"
+    tree = routes.of(table_map("shop", "tree"))
+    assert is_dated(tree, [tree]), "of the rows below it, which have no images"
 
 
 @pytest.mark.parametrize("logged", [True, False])

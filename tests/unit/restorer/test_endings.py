@@ -18,6 +18,7 @@ from tidewind.ports.engine import DatabaseError
 from tidewind.ports.jobs import Ending, LeaseLost
 from tidewind.ports.restore import RestoreEnded, ServerReplaced
 from tidewind.ports.store import ObjectDamaged, StoreRefused
+from tidewind.store.directory import DirectoryStore
 
 OPENED = Ending(event="tidewind.restore.completed.v1", body=None)
 TROUBLE = (
@@ -80,8 +81,8 @@ class Context:
 
 
 @pytest.fixture
-def tools():
-    return SimpleNamespace(clock=Clock(), settings=RestorerSettings())
+def tools(tmp_path):
+    return SimpleNamespace(clock=Clock(), settings=RestorerSettings(), store=DirectoryStore(tmp_path))
 
 
 async def carry_out(tools, context, outcomes, monkeypatch):

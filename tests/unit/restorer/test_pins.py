@@ -1,5 +1,6 @@
 """What a restore reads lies in a pin, whatever an epoch before it pinned; at the end none is left."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -8,11 +9,13 @@ from services.restorer.handlers import work
 from services.restorer.handlers.sources import Origin
 from services.restorer.handlers.stages import Stages
 from services.restorer.rules.steps import Action, Next
-from tests.unit.restorer.bench import JOB
+from services.restorer.settings import RestorerSettings
 from tests.unit.restorer.test_endings import Clock, Context, Memory
 from tidewind.domain import keys
-from tidewind.domain.problems import Refused, refused
+from tidewind.domain.problems import refused
 from tidewind.domain.records import PinnedLog
+from tidewind.ports.engine import DatabaseError
+from tidewind.ports.store import StoreUnavailable
 from tidewind.runtime.catalogue import Catalogue
 from tidewind.store.directory import DirectoryStore
 
@@ -22,7 +25,30 @@ OTHER_JOB = "00000000-0000-5000-8000-000000000002"
 @pytest.fixture
 def tools(tmp_path):
     store = DirectoryStore(tmp_path)
-    return SimpleNamespace(store=store, clock=Clock(), catalogue=Catalogue(store))
+
+    async def newest(_):
+        return SimpleNamespace(cluster_id="shop")
+
+    return SimpleNamespace(
+        store=store,
+        clock=Clock(),
+        catalogue=Catalogue(store),
+        registry=SimpleNamespace(newest=newest),
+        settings=RestorerSettings(),
+    )
+
+
+class Holder(Context):
+    """Holds the cluster at once, or when `lock` is set."""
+
+    def __init__(self, lock=None):
+        super().__init__()
+        self.cancel_requested = asyncio.Event()
+        self._lock = lock
+
+    async def take_operation(self, *_, **__):
+        if self._lock is not None:
+            await self._lock.wait()
 
 
 def origin(backup, last):
@@ -49,6 +75,24 @@ async def pinned_by(tools, epoch, found):
     return [(pin.backups, pin.log) for pin in await tools.catalogue.pins("shop")]
 
 
+async def carried_out(tools, context, find):
+    """The event with which a job ends that nothing was announced of."""
+    ending = await work.carry_out(
+        tools,
+        context,
+        operation="restore",
+        mode="point_in_time",
+        backup_id=None,
+        reason=None,
+        find_origin=find,
+    )
+    return ending.event
+
+
+async def everything(tools):
+    return [entry.key async for entry in tools.store.list(keys.PINS)]
+
+
 async def end(tools):
     stages = Stages(
         tools,
@@ -61,7 +105,6 @@ async def end(tools):
         origin=origin("bkp_0000000001", 1),
         restore_id="rst_0123456789",
     )
-    tools.settings = SimpleNamespace(limit="3 h")
     assert await stages.end(Next(Action.END_UNTOUCHED, "x")) == "the end"
 
 
@@ -78,12 +121,28 @@ async def test_at_the_end_every_pin_of_the_job_goes_and_no_other(tools):
     await pinned_by(tools, 2, origin("bkp_0000000002", 5))
     await tools.store.put_if_absent(other, b"another restore's")
     await end(tools)
-    assert [entry.key async for entry in tools.store.list(keys.PINS)] == [other]
+    assert await everything(tools) == [other]
 
 
-async def test_a_refusal_leaves_no_pin_of_an_epoch_before(tools):
+@pytest.mark.parametrize(
+    "error",
+    [refused("plan-changed", "x"), DatabaseError("database-unreachable", "x"), StoreUnavailable("get", "x", "x", "x")],
+)
+async def test_a_job_that_never_began_leaves_no_pin_of_an_epoch_before(tools, error):
     await pinned_by(tools, 1, origin("bkp_0000000001", 3))
     await pinned_by(tools, 2, origin("bkp_0000000002", 5))
-    with pytest.raises(Refused):
-        await pinned_by(tools, 3, refused("plan-changed", "x"))
-    assert [entry.key async for entry in tools.store.list(keys.pin("shop", JOB).removesuffix(".json"))] == []
+
+    async def find(_):
+        raise error
+
+    assert await carried_out(tools, Holder(), find) == "tidewind.restore.failed.v1"
+    assert await everything(tools) == []
+
+
+async def test_a_job_cancelled_before_it_runs_leaves_no_pin_of_an_epoch_before(tools):
+    await pinned_by(tools, 1, origin("bkp_0000000001", 3))
+    await pinned_by(tools, 2, origin("bkp_0000000002", 5))
+    cancelled = Holder(lock=asyncio.Event())
+    cancelled.cancel_requested.set()
+    assert await carried_out(tools, cancelled, None) == "tidewind.restore.cancelled.v1"
+    assert await everything(tools) == []

@@ -27,7 +27,7 @@ def name_of(problem):
 def refusal(lived, minute, *, now=NOW, timeline=None):
     found = points.spans(lived, now, SPAN)
     assert points.span_at(found, at(minute), timeline) is None
-    return points.time_refusal(lived, found, at(minute), now=now, span=SPAN, timeline=timeline)
+    return points.time_refusal("shop", lived, found, at(minute), now=now, span=SPAN, timeline=timeline)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_a_wall_clock_target_means_the_timeline_that_served_then(minute, timelin
         (RESTORED, 102, NOW, "target-outside", "the future"),
         (RESTORED, 100.5, NOW, "target-not-captured", "not been captured yet"),
         (RESTORED, 59, NOW, "target-outside", "a restore was running"),
-        (RESTORED, 1, NOW, "target-outside", "no backup and log lead there"),
+        (RESTORED, 1, NOW, "target-outside", "the first backup from which the log leads on was taken at"),
         (BROKEN, 105, at(201), "target-outside", "a gap in the log"),
-        (BROKEN, 115, at(201), "target-outside", "no backup and log lead there"),
+        (BROKEN, 115, at(201), "target-outside", "the first backup from which the log leads on was taken at"),
         (RESTORED, -91 * 1440, NOW, "target-outside", "older than 90 days"),
     ],
 )
@@ -73,11 +73,11 @@ def test_another_timeline_is_not_what_served_then():
 
 
 def test_an_unknown_timeline_is_refused_with_those_there_are():
-    problem = points.timeline_refusal(RESTORED, "tl_ZZZZZZZZZZ")
+    problem = points.timeline_refusal("shop", RESTORED, "tl_ZZZZZZZZZZ")
     assert name_of(problem) == "unknown-timeline"
     assert CHILD.timeline in problem.next_step
-    assert points.timeline_refusal(RESTORED, "main") is None
-    assert points.timeline_refusal(RESTORED, None) is None
+    assert points.timeline_refusal("shop", RESTORED, "main") is None
+    assert points.timeline_refusal("shop", RESTORED, None) is None
 
 
 def test_what_is_no_position_of_the_engine_is_refused_by_field():
@@ -147,3 +147,13 @@ def test_nothing_older_than_the_window_is_promised():
     found = points.spans(RESTORED, at(30) + SPAN, SPAN)
     assert found[0].start == at(30)
     assert microseconds(found[0].start) == microseconds(at(30))
+
+
+def test_a_cut_is_as_precise_as_the_two_transactions_at_it() -> None:
+    """Of the segment only the first transaction has the log's own stamp: what follows it was received."""
+    late = head(precision="stamps", stamped=((50, 100),))
+    before = Transaction("0-1-4", 0, 10, 50)
+    assert points.cut_in(late, TABLE, 99, before).precision == "stamps"
+    assert points.cut_in(late, TABLE, 150, before).precision == "stamps", "the last that is kept may have come later"
+    assert points.cut_in(late, TABLE, 250, before).precision == "clock"
+    assert points.cut_in(head(precision="stamps"), TABLE, 250, before).precision == "stamps", "of an older release"

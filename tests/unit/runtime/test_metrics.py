@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.fakes import until
 from tests.unit.runtime.bench import RUN, Instance, ScriptedKind, command, done
-from tidewind.runtime.metrics import REGISTRY, follow_consumer, follow_publisher
+from tidewind.runtime.metrics import REGISTRY, LogFigures, follow_consumer, follow_logs, follow_publisher
 
 
 class Consumer:
@@ -28,6 +28,24 @@ def test_consumers_and_publisher_are_read_when_somebody_looks() -> None:
     assert REGISTRY.get_sample_value("tidewind_consumer_stalled", group) == 2
     assert REGISTRY.get_sample_value("tidewind_publisher_pending_records") == 7
     assert REGISTRY.get_sample_value("tidewind_publisher_pending_bytes") == 700
+
+
+def test_logs_are_read_when_somebody_looks_and_what_is_not_known_is_not_shown() -> None:
+    known = [
+        LogFigures(cluster="shop", up=True, kafka_lag_s=0.3, store_lag_s=4.0, headroom_s=7200.0, gaps=1),
+        LogFigures(cluster="bank", up=False, kafka_lag_s=None, store_lag_s=None, headroom_s=None, gaps=0),
+    ]
+    follow_logs(lambda: known)
+    shop, bank = {"cluster": "shop"}, {"cluster": "bank"}
+    assert REGISTRY.get_sample_value("tidewind_capture_up", shop) == 1
+    assert REGISTRY.get_sample_value("tidewind_capture_lag_seconds", shop) == 0.3
+    assert REGISTRY.get_sample_value("tidewind_archive_lag_seconds", shop) == 4
+    assert REGISTRY.get_sample_value("tidewind_capture_headroom_seconds", shop) == 7200
+    assert REGISTRY.get_sample_value("tidewind_log_gaps", shop) == 1
+    assert REGISTRY.get_sample_value("tidewind_capture_up", bank) == 0
+    assert REGISTRY.get_sample_value("tidewind_capture_lag_seconds", bank) is None
+    known.clear()
+    assert REGISTRY.get_sample_value("tidewind_capture_up", shop) is None, "a cluster that another instance has now"
 
 
 async def test_commands_and_jobs_are_counted(tmp_path: Path) -> None:

@@ -10,15 +10,18 @@ from schemas.topics import BACKUPS
 from services.scheduler.handlers.bases import BaseKeeper
 from services.scheduler.handlers.log_removals import LogRemovals, Promise
 from services.scheduler.handlers.memory import Memory
-from services.scheduler.handlers.removals import RemovalKeeper
+from services.scheduler.handlers.removals import RemovalKeeper, point_in_time
 from services.scheduler.handlers.speaker import Speaker
 from services.scheduler.handlers.survey import Survey
 from tests.fakes import ManualClock, RecordingPublisher
 from tests.unit.restorer.bench import entry
+from tests.unit.test_lived import main, restored
 from tests.unit.test_log_retention import head
 from tidewind.domain import keys
 from tidewind.domain.histories import History
+from tidewind.domain.lived import Base
 from tidewind.domain.records import BackupOutcome, Tombstone
+from tidewind.domain.retention import Backup, RetentionSettings, plan_retention
 from tidewind.domain.segments import SegmentHead, SegmentRef
 from tidewind.ports.store import Store, StoreError, StoreUnavailable
 from tidewind.runtime.catalogue import Catalogue
@@ -65,6 +68,7 @@ class Removals:
             ledger, catalogue, self.survey, speaker, LogRemovals(self.archived, speaker, promise)
         )
         self.bases = BaseKeeper(ledger, catalogue, self.survey, speaker)
+        self.state = "protected"
 
     async def begin(self) -> None:
         history = History(
@@ -114,7 +118,7 @@ class Removals:
 
     async def round(self) -> int:
         await self.survey.refresh()
-        return await self.keeper.keep((entry(),), Memory(), NOW, None)
+        return await self.keeper.keep((entry(state=self.state),), Memory(), NOW, None)
 
     @property
     def backups_going(self) -> list[object]:
@@ -139,6 +143,15 @@ async def removals(tmp_path: Path) -> Removals:
 async def test_the_log_before_the_oldest_kept_backup_goes(removals: Removals) -> None:
     assert await removals.round() == 2
     assert (removals.backups_going, removals.log_going) == ([OLD], [2])
+
+
+async def test_the_log_goes_to_its_end_where_the_cluster_is_retired_and_no_backup_needs_it(removals: Removals) -> None:
+    for backup in (OLD, NEW):
+        await removals.store.delete([keys.outcome("shop", backup)])
+    await removals.round()
+    removals.state = "retired"
+    await removals.round()
+    assert removals.log_going == [len(ENDS) - 1, len(ENDS)]
 
 
 async def test_a_backup_being_deleted_keeps_its_log(removals: Removals) -> None:
@@ -174,3 +187,40 @@ async def test_where_the_beginning_of_a_log_cannot_be_read_nothing_goes_and_noth
     assert await removals.round() == 2
     await removals.bases.keep((entry(),), Memory(), NOW)
     assert removals.publisher.of(BACKUPS) == []
+
+
+def test_a_timeline_ends_where_users_were_seen_last_and_the_backup_that_tells_it_stays() -> None:
+    """Nobody read a clock at the gate: the last backup before it is all that is known of when users were in."""
+    began = NOW - timedelta(days=40)
+    child = restored("C", minute=0, ended_at=None, started_at=began, history=None)
+    root = main().model_copy(update={"started_at": NOW - timedelta(days=80)})
+    seen = [
+        Base(
+            backup_id=f"bkp_000000000{number}",
+            timeline="main",
+            history=HISTORY,
+            position=f"0-1-{number}",
+            at=began - timedelta(days=9 - 2 * number),
+        )
+        for number in range(1, 5)
+    ]
+    promise = Promise(window=timedelta(days=90), max_replay=timedelta(days=7))
+    history = History(
+        cluster_id="shop",
+        history=HISTORY,
+        number=1,
+        position="",
+        begin_us=0,
+        cause="first",
+        server_identity="1-a",
+        server_version="10.11.19",
+        started_at=NOW - timedelta(days=80),
+    )
+    kept = point_in_time(promise, [root, child], [history], seen)
+    assert kept is not None
+    assert kept.timeline_ends == {"main": seen[-1].at}
+    backups = [Backup(backup_id=one.backup_id, at=one.at, timeline="main", history=HISTORY) for one in seen]
+    young = Backup(backup_id="bkp_0000000009", at=NOW, timeline=child.timeline, history=HISTORY)
+    settings = RetentionSettings(retention=timedelta(days=7), point_in_time=kept)
+    verdicts = plan_retention([*backups, young], settings, NOW)
+    assert {one.backup_id for one in verdicts if one.keep} >= {backups[0].backup_id, backups[-1].backup_id}

@@ -1,6 +1,5 @@
 """`tidewind changes`: what was written to a cluster, from the archived log, so that an accident can be found."""
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ from tidewind.cli.endings import OK
 from tidewind.cli.ports import Change
 from tidewind.cli.screen import Output
 from tidewind.cli.session import ClusterOption, OutputOption, Session, run
-from tidewind.cli.views.changes import change_data, change_view, end_view
+from tidewind.cli.views.changes import change_data, change_view, end_view, worth_showing
 
 
 def changes(
@@ -41,25 +40,14 @@ def changes(
         seen = shown = 0
         first: Change | None = None
         async for change in session.tools.changes(cluster, begin, end):
-            seen += 1
-            if not _matches(change, wanted, min_rows, ddl_only=ddl):
+            seen += change.gap is None
+            if not worth_showing(change, wanted, min_rows, ddl_only=ddl):
                 continue
-            shown += 1
-            first = first or change
+            shown += change.gap is None
+            first = first or (change if change.gap is None else None)
             session.screen.show(change_view(change), change_data(change))
         if not session.screen.as_json:
             session.screen.show(end_view(cluster, seen, shown, first), None)
         return OK
 
     run(context, output, work)
-
-
-def _matches(change: Change, tables: Iterable[str], min_rows: int, *, ddl_only: bool) -> bool:
-    if tables and not any(f"{one.schema}.{one.table}" in tables for one in change.summary.tables):
-        named = " ".join(change.summary.statements)
-        if not any(table.rpartition(".")[2] in named for table in tables):
-            return False
-    if change.summary.statements:
-        return True
-    rows = sum(one.inserted + one.updated + one.deleted for one in change.summary.tables)
-    return not ddl_only and (rows >= min_rows or change.unread)

@@ -19,8 +19,8 @@ def demo(
 ) -> None:
     """An accident and its undo, on a private MariaDB.
 
-    A backup, an accident, a restore and its undo in about a minute. Needs nothing but an installed MariaDB server;
-    everything is private, on loopback, and removed at the end.
+    A backup, a DROP TABLE in the middle of business, the way back to just before it and the undo, in under a minute.
+    Needs nothing but an installed MariaDB server; everything is private, on loopback, and removed at the end.
     """
 
     async def work(session: Session) -> int:

@@ -1,6 +1,7 @@
 """A restore plan: what it goes back to, what that undoes, how long it closes, what stands in the way."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,17 +15,22 @@ Plan = Mapping[str, Any]
 HASH_SHOWN = 10
 TABLES_SHOWN = 8
 ACCOUNTS_SHOWN = 6
+UNDONE_SHOWN = 8
 
 
 def plan_view(plan: Plan, zone: str, again: str | None) -> RenderableType:
     """`again` is the line that carries the plan out, left out where the question follows at once."""
     title = Text(f" {printable(plan.get('cluster_id', ''))} {_headline(plan, zone)}", style="bold")
     rows: list[tuple[str, str | Text]] = [*_point_rows(plan, zone), ("from", _source(plan))]
+    rows += _undone_rows(plan)
     rows += _table_rows(plan)
     rows += _account_rows(plan.get("accounts") or {})
     ended = int(plan.get("connections_ended") or 0)
     limit = duration(plan.get("limit_s"))
-    rows.append(("takes", f"about {duration(plan.get('estimate_s'))} closed, given up and taken back after {limit}"))
+    replay = plan.get("estimate_replay_s") or 0.0
+    of_it = f" ({duration(replay)} of it replay)" if replay else ""
+    takes = f"about {duration(plan.get('estimate_s'))} closed{of_it}, given up and taken back after {limit}"
+    rows.append(("takes", takes))
     rows.append(("ends", counted(ended, "connection") if ended else "no connection is open now"))
     if plan.get("closing"):
         rows.append(("closing", printable(plan["closing"])))
@@ -55,12 +61,52 @@ def _point_rows(plan: Plan, zone: str) -> list[tuple[str, str | Text]]:
     rows: list[tuple[str, str | Text]] = []
     for name, key in (("last kept", "last_kept"), ("first undone", "first_undone")):
         at = parse_moment(point.get(f"{key}_at"))
-        text = f"{point[key]}  {in_zone(at, zone)}" if point.get(key) else "none"
+        text = f"{point[key]}  {to_the_millisecond(at)}" if point.get(key) and at else "none"
         rows.append((name, text))
-    undone = plan.get("undone_transactions")
-    if undone is not None:
-        rows.append(("undone", counted(undone, "transaction")))
     return rows
+
+
+def to_the_millisecond(at: datetime) -> str:
+    """In UTC: two transactions of one second are told apart."""
+    utc = at.astimezone(UTC)
+    return f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03d} UTC"
+
+
+def _undone_rows(plan: Plan) -> list[tuple[str, str | Text]]:
+    """What was written since, and will be gone."""
+    undone = plan.get("undone")
+    if not undone:
+        return []
+    count = int(undone.get("transactions") or 0)
+    least = "at least " if undone.get("transactions_at_least") else ""
+    looked = int(undone.get("looked_into") or 0)
+    text = f"{least}{counted(count, 'transaction')}" if count else f"{least}nothing" if least else "nothing"
+    if undone.get("rows_at_least") and count:
+        text += f"; the rows below are of the first {number(looked)}, so there may be more"
+    lines: list[str | Text] = [text]
+    tables = list(undone.get("tables") or ())
+    lines += [Text(_written(one), style="yellow" if one.get("deleted") else "") for one in tables[:UNDONE_SHOWN]]
+    left = max(0, len(tables) - UNDONE_SHOWN) + int(undone.get("tables_not_listed") or 0)
+    if left > 0:
+        lines.append(f"and {counted(left, 'more table')}")
+    statements = list(undone.get("statements") or ())
+    lines += [
+        Text(f"{one.get('position')}  {printable(one.get('statement', ''))}", style="yellow")
+        for one in statements[:UNDONE_SHOWN]
+    ]
+    left = max(0, len(statements) - UNDONE_SHOWN) + int(undone.get("statements_not_listed") or 0)
+    if left > 0:
+        lines.append(f"and {counted(left, 'more statement')}")
+    return [("undone" if place == 0 else "", line) for place, line in enumerate(lines)]
+
+
+def _written(one: Mapping[str, Any]) -> str:
+    counts = [
+        f"{sign}{number(one.get(key))}{what}"
+        for sign, key, what in (("+", "inserted", ""), ("−", "deleted", ""), ("", "updated", " changed"))
+        if one.get(key)
+    ]
+    return f"{printable(one.get('schema'))}.{printable(one.get('table'))}  {' '.join(counts)} rows"
 
 
 def _source(plan: Plan) -> str:
@@ -69,16 +115,23 @@ def _source(plan: Plan) -> str:
     then = plan.get("rows_then")
     rows = f", {number(then)} rows" if then is not None else ""
     if plan.get("mode") == "point_in_time":
-        log = " and the log from there" if plan.get("legs") else ""
+        replayed = plan.get("replayed_transactions")
+        count = f" and {counted(replayed, 'transaction')} of log" if replayed else " and the log from there"
+        log = count if plan.get("legs") else ""
         return f"backup {plan.get('base')}{rows}{log}, timeline {plan.get('timeline')}"
     position = f", position {plan['cut']}" if plan.get("cut") else ""
     return f"backup {plan.get('base')}{rows}{position}, timeline {plan.get('timeline')}"
 
 
 def _table_rows(plan: Plan) -> list[tuple[str, str | Text]]:
-    """Tables that come and go, then the replaced ones whose size changes most."""
+    """Tables that come and go, then the replaced ones whose size changes most. Of a point only the former: how many
+    rows the others had at its backup is not how many they had at the point."""
     tables: Sequence[Mapping[str, Any]] = plan.get("tables") or ()
     moving = [one for one in tables if one.get("fate") != "replaced"]
+    if plan.get("undone") and plan.get("mode") == "point_in_time":
+        more = f"{counted(int(plan.get('tables_total') or len(tables)) - len(moving), 'table')} as of the point"
+        shown_moving = [("" if at else "tables", _table(one)) for at, one in enumerate(moving[:TABLES_SHOWN])]
+        return [*shown_moving, ("" if moving else "tables", more)]
     shown = [*moving, *(one for one in tables if one.get("fate") == "replaced")][:TABLES_SHOWN]
     rows: list[tuple[str, str | Text]] = [
         ("tables" if number_ == 0 else "", _table(one)) for number_, one in enumerate(shown)

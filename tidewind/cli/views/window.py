@@ -13,7 +13,8 @@ from tidewind.cli.views.layout import sentence, state
 from tidewind.cli.views.states import newest_first
 
 BAR = 58
-_LINE, _GAP = "─", "╳"
+_LINE, _STAMPED, _GAP = "─", "╌", "╳"
+_Span = tuple[datetime, datetime, Mapping[str, Any]]
 
 
 def window_view(statuses: Statuses, name: str, now: datetime) -> RenderableType:
@@ -34,7 +35,8 @@ def window_view(statuses: Statuses, name: str, now: datetime) -> RenderableType:
 
 
 def _reach(window: State | None, zone: str, now: datetime) -> list[RenderableType]:
-    intervals = _spans((window or {}).get("intervals"))
+    told = _spans((window or {}).get("intervals"))
+    intervals = _joined(told)
     if not intervals:
         why = "no log is captured yet" if window is None else "the first backup of the log is not complete yet"
         return [sentence(f"can be restored to its backups only: {why}", "yellow")]
@@ -42,7 +44,7 @@ def _reach(window: State | None, zone: str, now: datetime) -> list[RenderableTyp
     first, last = intervals[0][0], max(end for _, end, _ in intervals)
     parts: list[RenderableType] = [
         sentence("can be restored to any second of" if len(intervals) == 1 and not gaps else "can be restored to"),
-        _picture(intervals, first, last, zone, now),
+        _picture(told, first, last, zone, now),
     ]
     if len(intervals) > 1:
         parts += [
@@ -57,13 +59,33 @@ def _reach(window: State | None, zone: str, now: datetime) -> list[RenderableTyp
         )
         for start, end, one in gaps
     ]
-    if any(one.get("precision") == "stamps" for _, _, one in intervals):
-        parts.append(sentence("  some times are the log's own stamps, read after an outage", "yellow"))
+    stamped = [(start, end) for start, end, one in told if one.get("precision") == "stamps"]
+    if stamped:
+        start, end = stamped[-1]
+        more = f"; {len(stamped) - 1} earlier too" if len(stamped) > 1 else ""
+        parts.append(
+            sentence(
+                f"  {_STAMPED} {moment(start, zone)} – {moment(end, zone)}: read after the fact, so that times are the"
+                f" log's own, which are whole seconds and can be set by clients{more}",
+                "yellow",
+            )
+        )
     return parts
 
 
+def _joined(intervals: Sequence[_Span]) -> list[_Span]:
+    """Stretches without a break, whatever their precision."""
+    found: list[_Span] = []
+    for start, end, one in intervals:
+        if found and found[-1][1] == start and found[-1][2].get("timeline") == one.get("timeline"):
+            found[-1] = (found[-1][0], end, one)
+        else:
+            found.append((start, end, one))
+    return found
+
+
 def _picture(
-    intervals: Sequence[tuple[datetime, datetime, Mapping[str, Any]]],
+    intervals: Sequence[_Span],
     first: datetime,
     last: datetime,
     zone: str,
@@ -72,22 +94,27 @@ def _picture(
     cells = bar(intervals, first, last)
     text = Text(f"   {moment(first, zone)} ")
     for cell in cells:
-        text.append(cell, style={_LINE: "green", _GAP: "red"}.get(cell, "default"))
+        text.append(cell, style={_LINE: "green", _STAMPED: "yellow", _GAP: "red"}.get(cell, "default"))
     text.append("●", style="green")
     return text.append(f" {moment(last, zone)}   ({ago(last, now)})")
 
 
-def bar(intervals: Sequence[tuple[datetime, datetime, Mapping[str, Any]]], first: datetime, last: datetime) -> str:
-    """One cell a stretch of time: a line where all of it can be restored, a cross where any of it cannot."""
+def bar(intervals: Sequence[_Span], first: datetime, last: datetime) -> str:
+    """One cell a stretch of time: a cross where any of it cannot be restored, a broken line where most of it has the
+    log's own times, else a line."""
     whole = (last - first) / BAR or timedelta(microseconds=1)
     cells = []
     for index in range(BAR):
         begin, end = first + index * whole, first + (index + 1) * whole
-        covered = sum(
-            (max(timedelta(0), min(end, stop) - max(begin, start)) for start, stop, _ in intervals), timedelta(0)
-        )
-        cells.append(_LINE if covered >= (end - begin) * 0.999 else _GAP)
+        covered = _overlap(intervals, begin, end)
+        stamped = _overlap([one for one in intervals if one[2].get("precision") == "stamps"], begin, end)
+        whole_cell = _STAMPED if stamped * 2 >= end - begin else _LINE
+        cells.append(whole_cell if covered >= (end - begin) * 0.999 else _GAP)
     return "".join(cells)
+
+
+def _overlap(intervals: Sequence[_Span], begin: datetime, end: datetime) -> timedelta:
+    return sum((max(timedelta(0), min(end, stop) - max(begin, start)) for start, stop, _ in intervals), timedelta(0))
 
 
 def _timelines(window: State | None, zone: str) -> list[RenderableType]:
@@ -138,6 +165,8 @@ def _behind(capture: State | None, window: State | None) -> list[RenderableType]
         room = capture.get("headroom_s")
         if room is not None:
             parts.append(sentence(f"head-room    {duration(room)} until the server purges what was not read"))
+    elif capture.get("state") == "off":
+        parts.append(sentence("capture      off: the log is not read", "yellow"))
     else:
         problem = capture.get("problem") or {}
         parts.append(sentence(f"capture      {capture.get('state')}: {printable(problem.get('detail', ''))}", "red"))
@@ -146,7 +175,7 @@ def _behind(capture: State | None, window: State | None) -> list[RenderableType]
     return parts
 
 
-def _spans(found: object) -> list[tuple[datetime, datetime, Mapping[str, Any]]]:
+def _spans(found: object) -> list[_Span]:
     spans = []
     for one in found if isinstance(found, list | tuple) else ():
         start, end = parse_moment(one.get("start")), parse_moment(one.get("end"))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from tidewind.domain.manifest import DatabaseObject, SystemTable
@@ -68,6 +69,8 @@ class AttemptResult:
     unknown_system_tables: tuple[str, ...]
     prepared_xa: tuple[str, ...]
     open_xa_position: str | None
+    settled_position: str | None
+    settled_time: datetime
 
     @property
     def stall_ms(self) -> float:
@@ -120,6 +123,7 @@ class Attempt:
         except Spoilt:
             self._waste.extend(chunk for path in harvest.chunks for chunk in harvest.of(path))
             raise
+        ended, settled_time = (await self._control.rows("SELECT @@global.gtid_binlog_pos, SYSDATE(6)"))[0]
         return AttemptResult(
             look=look,
             view=view,
@@ -130,6 +134,8 @@ class Attempt:
             unknown_system_tables=unknown,
             prepared_xa=prepared,
             open_xa_position=await self._open_xa_position(prepared, view),
+            settled_position=str(ended) if view.position is not None else None,
+            settled_time=settled_time.replace(tzinfo=UTC),
         )
 
     async def _open_xa_position(self, prepared: Sequence[str], view: View) -> str | None:

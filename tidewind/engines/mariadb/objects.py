@@ -48,7 +48,7 @@ async def read_objects(
     found.extend(await _routines(control, excluded))
     found.extend(in_order(await _views(control, views)))
     found.extend(await _triggers(control, excluded))
-    found.extend(await _events(control, excluded))
+    found.extend(await read_events(control, excluded_schemas))
     return tuple(found)
 
 
@@ -188,10 +188,11 @@ async def _triggers(control: Control, excluded: str) -> list[DatabaseObject]:
     return found
 
 
-async def _events(control: Control, excluded: str) -> list[DatabaseObject]:
+async def read_events(control: Control, excluded_schemas: Sequence[str]) -> list[DatabaseObject]:
+    """Those not dropped while we look. Raises DatabaseError."""
     rows = await control.rows(
         "SELECT EVENT_SCHEMA, EVENT_NAME, STATUS FROM information_schema.EVENTS"
-        f" WHERE EVENT_SCHEMA NOT IN ({excluded}) ORDER BY EVENT_SCHEMA, EVENT_NAME",
+        f" WHERE EVENT_SCHEMA NOT IN ({text_literals(excluded_schemas)}) ORDER BY EVENT_SCHEMA, EVENT_NAME",
         deadline_s=_SECONDS,
     )
     found = []

@@ -225,6 +225,8 @@ def _content(
         variable_defaults=defaults,
         prepared_xa=result.prepared_xa,
         open_xa_position=result.open_xa_position,
+        settled_position=result.settled_position,
+        settled_time=result.settled_time,
         chunks=content.in_number_order(groups),
         settings=settings,
         writer_stall_ms=result.stall_ms,

@@ -89,9 +89,9 @@ def classify(text: bytes, *, alter: int = 0) -> Decision:
     return Decision("refuse", "unknown", f"a statement that begins with {' '.join(words.split()[:2])[:40]!r}")
 
 
-def beginning(text: bytes) -> str:
-    """The first words behind comments and SET STATEMENT … FOR."""
-    words = text[:_LOOK_AT].decode("latin-1")
+def beginning(text: bytes, *, of: int = _LOOK_AT, encoding: str = "latin-1") -> str:
+    """The first words behind comments and SET STATEMENT … FOR. `of`: so many bytes are looked at."""
+    words = text[:of].decode(encoding, "replace")
     while True:
         prefix = _SKIPPED_PREFIX.match(words) or _SET_STATEMENT.match(words)
         if prefix is None:

@@ -212,7 +212,7 @@ class Director:
 
         self._barrier(progress.place(ordinal, 0) - 1)
         rows = progress.pass_barrier(self._restore_id, at, self._counts.rows, self._totals())
-        self._statements.serial(gtid, at, Steps(gtid, route, self._plain).of(events), rows)
+        self._statements.serial(gtid, at, Steps(gtid, route, self._plain, self._statements.collations).of(events), rows)
         self._barrier_at = at
 
     def _events(self, ordinal: int, gtid: str, events: Iterator[Raw], alter: int) -> None:
@@ -285,6 +285,15 @@ class Director:
             return
         if self._barrier_at < at - 1:
             self._barrier(at - 1)
+        judged = self._routes.judge(query.text, query.schema, gtid) if decision.kind == "definition" else "run"
+        if judged == "refuse":
+            raise DatabaseError(
+                "replay-refused",
+                f"{gtid} defines a table without transactions together with others while the backup was taken",
+            )
+        if judged == "skip":
+            self._barrier(at)
+            return
         stamp = int.from_bytes(event[:4], "little")
         self._keys.drop_named(query.text)
         logged = Logged(query=query, decision=decision, stamp=stamp, at=at, gtid=gtid)

@@ -16,7 +16,7 @@ from tidewind.engines.mariadb.connection import Access, RawConnection, open_raw,
 from tidewind.engines.mariadb.failures import code_of
 from tidewind.engines.mariadb.replay.merge import Group
 from tidewind.engines.mariadb.replay.progress import close_up, note, open_up
-from tidewind.engines.mariadb.replay.sending import send_binlog
+from tidewind.engines.mariadb.replay.sending import send_binlog, send_group
 from tidewind.ports.engine import DatabaseError
 
 BATCHES_WAITING: Final = 3
@@ -135,7 +135,7 @@ def apply(connection: RawConnection, applying: Applying, batch: Batch) -> None:
     raw_rows(connection, applying.access, "START TRANSACTION")
     before = _changes(connection, applying)
     for group in batch.groups:
-        send_binlog(connection, applying.access, list(group.parts()))
+        send_group(connection, applying.access, list(group.parts()))
     _require_all(batch, _changes(connection, applying) - before)
     raw_rows(connection, applying.access, note(applying.restore_id, batch.places))
     if batch.untransacted:
@@ -154,7 +154,8 @@ def _changes(connection: RawConnection, applying: Applying) -> int:
 
 
 def _require_all(batch: Batch, made: int) -> None:
-    """BINLOG drops what it does not understand without an error. Partitions and histories count more than once."""
+    """BINLOG drops what it does not understand without an error. Partitions and histories count more than once, as does
+    what had to be tried again."""
     if made < batch.rows or (batch.counted and made != batch.rows):
         raise DatabaseError(
             "restore-verification-failed",

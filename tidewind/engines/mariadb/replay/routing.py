@@ -1,14 +1,16 @@
 """Where the row events of a table go: a lane, nowhere, or the account tables. Asks the catalogue once a stage."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from tidewind.domain.gtids import Gtid, GtidList
 from tidewind.engines.mariadb.log.cursor import Cursor
 from tidewind.engines.mariadb.log.events import HEADER_BYTES
+from tidewind.engines.mariadb.replay.classify import beginning
 from tidewind.engines.mariadb.replay.counting import RowCounter
 from tidewind.engines.mariadb.replay.lanes import Lanes
+from tidewind.engines.mariadb.replay.read_later import Judgement, judge
 from tidewind.engines.mariadb.replay.tables import Catalogue, TableFacts
 from tidewind.engines.mariadb.restore.names import SWAPPED_TABLES, is_ours
 
@@ -64,6 +66,18 @@ class Routes:
         own = self._own_positions.get((schema, table))
         return own is not None and own.holds(Gtid.parse(gtid))
 
+    def judge(self, text: bytes, schema: bytes, gtid: str) -> Judgement:
+        """What is to be done with a definition, as to what the base holds of it already."""
+        own = {table for table, upto in self._own_positions.items() if upto.holds(Gtid.parse(gtid))}
+        if all(where == _SERVER for where, _ in own):
+            return "run"
+        return judge(
+            beginning(text, of=len(text), encoding="utf-8"),
+            schema.decode("utf-8", "replace"),
+            lambda where, table: (where, table) in own,
+            lambda where: any(one == where for one, _ in own),
+        )
+
     def _make(self, event: memoryview, body: bytes) -> Route:
         schema, table = names_of(body)
         facts = self._catalogue.facts(schema, table)
@@ -72,6 +86,13 @@ class Routes:
         route = Route(body, facts, lane, where, self._own_positions.get((schema, table)), RowCounter(event))
         self._known[body] = route
         return route
+
+
+def is_dated(route: Route, named: Iterable[Route]) -> bool:
+    """Whether a change of the route's table may change rows by foreign key whose history is kept. `named` are the
+    tables that the change's statement names. The server dates such history by the statement's time, not by an image of
+    the row, so these changes cannot share a statement."""
+    return any(one.facts.versioned and (one is not route or one.facts.own_parent) for one in named)
 
 
 def names_of(body: bytes) -> tuple[str, str]:

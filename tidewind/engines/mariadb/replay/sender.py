@@ -8,7 +8,7 @@ from tidewind.engines.mariadb.replay.lane import Applying, Batch, Lane
 from tidewind.engines.mariadb.replay.lanes import Lanes
 from tidewind.engines.mariadb.replay.merge import Group
 from tidewind.engines.mariadb.replay.progress import Progress
-from tidewind.engines.mariadb.replay.routing import Route
+from tidewind.engines.mariadb.replay.routing import Route, is_dated
 
 BATCH_BYTES: Final = 1 << 20
 """Raw bytes of row events that are committed together."""
@@ -64,7 +64,9 @@ class Sender:
             return 0
         rows = route.counter.count(event)
         batch = self._open[route.lane]
-        if not batch.groups or not batch.groups[-1].fits(event[25] | event[26] << 8):
+        flags = event[25] | event[26] << 8
+        dated = is_dated(route, named.values())
+        if not batch.groups or not batch.groups[-1].fits(flags) or dated:
             batch.groups.append(Group())
         group = batch.groups[-1]
         before = group.size
@@ -76,7 +78,7 @@ class Sender:
         batch.last = gtid
         batch.places[component] = (at, batch.places.get(component, (0, 0))[1] + rows)
         batch.rows += rows
-        batch.counted = batch.counted and route.facts.counted
+        batch.counted = batch.counted and route.facts.counted and not dated
         batch.size += group.size - before
         if batch.size >= BATCH_BYTES:
             self._send(route.lane)

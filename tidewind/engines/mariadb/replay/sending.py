@@ -7,13 +7,15 @@ import pymysql
 from pymysql.constants import COMMAND
 
 from tidewind.engines.mariadb.connection import Access, RawConnection, brief
-from tidewind.engines.mariadb.failures import translate
+from tidewind.engines.mariadb.failures import code_of, translate
 from tidewind.engines.mariadb.replay.merge import STATEMENT_BYTES_MAX, base64_pieces, too_large
 from tidewind.ports.engine import DatabaseError
 
 PACKET_BYTES: Final = 0xFFFFFF
 _OPEN: Final = b"BINLOG '"
 _CLOSE: Final = b"'"
+_FOREIGN_DUPLICATES: Final = frozenset({1761, 1762})
+_DATED_TRIES: Final = 1000
 
 
 def send_binlog(connection: RawConnection, access: Access, parts: Sequence[bytes | memoryview]) -> None:
@@ -23,6 +25,22 @@ def send_binlog(connection: RawConnection, access: Access, parts: Sequence[bytes
     if length > STATEMENT_BYTES_MAX:
         raise DatabaseError("replay-refused", too_large(raw))
     run_pieces(connection, access, _binlog_pieces(parts), length)
+
+
+def send_group(connection: RawConnection, access: Access, parts: Sequence[bytes | memoryview]) -> None:
+    """The same within a transaction. Raises DatabaseError.
+
+    The history that a foreign key writes is dated by the event's second; the server tells what falls into one second
+    apart by counting up, on each connection for itself. Where another connection counted before, it meets what that
+    one wrote. Every try counts on.
+    """
+    for _ in range(_DATED_TRIES):
+        try:
+            return send_binlog(connection, access, parts)
+        except DatabaseError as error:
+            if code_of(error) not in _FOREIGN_DUPLICATES:
+                raise
+    return send_binlog(connection, access, parts)
 
 
 def run_text(connection: RawConnection, access: Access, statement: bytes) -> int:

@@ -12,17 +12,16 @@ from tidewind.engines.mariadb.log import events as log
 from tidewind.engines.mariadb.log.rows import STATEMENT_END
 from tidewind.engines.mariadb.log.statements import (
     Query,
-    UserVar,
     parse_intvar,
     parse_query,
     parse_rand,
     parse_user_var,
 )
-from tidewind.engines.mariadb.quoting import quote_name
 from tidewind.engines.mariadb.replay.classify import Decision, classify
 from tidewind.engines.mariadb.replay.merge import Group
-from tidewind.engines.mariadb.replay.routing import Route
+from tidewind.engines.mariadb.replay.routing import Route, is_dated
 from tidewind.engines.mariadb.replay.stream import Raw
+from tidewind.engines.mariadb.replay.user_variables import Collations, user_variable
 from tidewind.ports.engine import DatabaseError
 
 VARIABLES: Final = frozenset({log.INTVAR, log.RAND, log.USER_VAR})
@@ -31,7 +30,6 @@ _ORDINARY: Final = log.ROWS | {log.GTID, log.TABLE_MAP, log.XID}
 GROUP_BYTES: Final = 1 << 20
 """Row events of so much are run before more are read, however many a transaction has."""
 _LAST_INSERT_ID: Final = 1
-_STRING, _INTEGER = 0, 2
 
 
 @dataclass(frozen=True)
@@ -61,12 +59,17 @@ def is_serial(events: Iterable[Raw]) -> bool:
 
 class Steps:
     """What to do with the events of one transaction, in order. `route` is None for a table whose rows go nowhere;
-    `plain` unpacks a compressed event."""
+    `plain` unpacks a compressed event; `collations` are the server's, by number."""
 
     def __init__(
-        self, gtid: str, route: Callable[[memoryview], Route | None], plain: Callable[[memoryview], memoryview]
+        self,
+        gtid: str,
+        route: Callable[[memoryview], Route | None],
+        plain: Callable[[memoryview], memoryview],
+        collations: Collations,
     ) -> None:
         self._gtid = gtid
+        self._collations = collations
         self._route = route
         self._plain = plain
         self._maps: dict[bytes, Route | None] = {}
@@ -81,7 +84,7 @@ class Steps:
             elif kind in log.ROWS:
                 yield from self._rows(kind, event)
             elif kind in VARIABLES:
-                self._before.append(_set(kind, event))
+                self._before.append(_set(kind, event, self._collations))
             elif kind in log.QUERIES:
                 yield from self._query(kind, event)
             elif kind in _SERIAL:
@@ -93,11 +96,11 @@ class Steps:
         own = self._maps.get(bytes(event[19:25]))
         if own is not None:
             whole = self._plain(event) if kind in log.PLAIN_OF_COMPRESSED else event
-            if not self._group.fits(event[25] | event[26] << 8):
+            named = [one for one in self._maps.values() if one is not None]
+            if not self._group.fits(event[25] | event[26] << 8) or is_dated(own, named):
                 yield from self._cut()
-            for named in self._maps.values():
-                if named is not None:
-                    self._group.name(named.body)
+            for one in named:
+                self._group.name(one.body)
             self._group.add(whole, own.body)
             if self._group.size >= GROUP_BYTES:
                 yield from self._cut()
@@ -120,7 +123,7 @@ class Steps:
             yield group
 
 
-def _set(kind: int, event: memoryview) -> bytes:
+def _set(kind: int, event: memoryview, collations: Collations) -> bytes:
     body = event[19:-4]
     if kind == log.INTVAR:
         which, value = parse_intvar(body)
@@ -128,22 +131,4 @@ def _set(kind: int, event: memoryview) -> bytes:
     if kind == log.RAND:
         first, second = parse_rand(body)
         return b"SET SESSION rand_seed1 = %d, SESSION rand_seed2 = %d" % (first, second)
-    return user_variable(parse_user_var(body))
-
-
-def user_variable(variable: UserVar) -> bytes:
-    """SET @name := value, of the type that the log says. Raises DatabaseError (replay-refused) for a type that no
-    server writes."""
-    name = quote_name(variable.name.decode("utf-8", "replace")).encode()
-    return b"SET @" + name + b" := " + _value(variable)
-
-
-def _value(variable: UserVar) -> bytes:
-    value = variable.value
-    if value is None:
-        return b"NULL"
-    if variable.kind == _STRING:
-        return b"X'" + value.hex().encode() + b"'"
-    if variable.kind == _INTEGER:
-        return b"%d" % int.from_bytes(value, "little", signed=not variable.unsigned)
-    raise DatabaseError("replay-refused", "a user variable has a type that cannot be replayed")
+    return user_variable(parse_user_var(body), collations)

@@ -90,10 +90,15 @@ async def _settle_server(link: Link) -> None:
         await link.run(f"SET GLOBAL max_allowed_packet = {PACKET_BYTES}")
     if str(await link.value("SELECT @@GLOBAL.event_scheduler")).upper() == "ON":
         await link.run("SET GLOBAL event_scheduler = OFF")
+    ours = text_literal(link.access.login.user)
     async with link.unlogged():
         await link.run(
-            f"UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.access', {EVERY_RIGHT}) "
-            f"WHERE User = {text_literal(link.access.login.user)}"
+            f"UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.access', {EVERY_RIGHT}) WHERE User = {ours}"
+        )
+        # No right covers GRANT PROXY: only who may act as anybody may let others do so.
+        await link.run(
+            "INSERT IGNORE INTO mysql.proxies_priv (Host, User, Proxied_host, Proxied_user, With_grant) "
+            f"SELECT Host, User, '', '', 1 FROM mysql.global_priv WHERE User = {ours}"
         )
         await link.run("FLUSH PRIVILEGES")
 

@@ -2,6 +2,9 @@
 
 Everything in the users' schemas is the restore's own by then: what was there before stands in the safety schemas, which
 this never touches. The live account tables are made the base's again, locked, in one swap.
+
+Invariant: what says that this is needed stays until the base is loaded again. Whoever dies in between is followed by
+one that begins with dropping; without it the follower would replay onto whatever part of the base was there.
 """
 
 from collections.abc import Sequence
@@ -26,8 +29,7 @@ async def must(link: Link, scope: RestoreScope) -> bool:
 
 
 async def clear(link: Link, scope: RestoreScope, spared: Sequence[str]) -> None:
-    """Drop what was loaded and replayed; progress goes last, so that whoever finds some finds it true. Raises
-    DatabaseError."""
+    """Drop what was loaded and replayed. Raises DatabaseError."""
     for schema in await safeguard.user_schemas(link):
         await link.run(f"DROP DATABASE IF EXISTS {quote_name(schema)}", deadline_s=_DROP_SECONDS)
     sets = AccountSets(link, scope.restore_id)
@@ -39,4 +41,8 @@ async def clear(link: Link, scope: RestoreScope, spared: Sequence[str]) -> None:
         await SwapDoors(link, sets, scope.restore_id, spared[0]).put_in_force("gate", "closed")
         await sets.drop("closed")
     await link.run(f"DELETE FROM {path(PROGRESS)} WHERE restore_id = {text_literal(scope.restore_id)}")
+
+
+async def loaded(link: Link, scope: RestoreScope) -> None:
+    """The base is there again: the replay begins at it. Raises DatabaseError."""
     await link.run(progress.forget(scope.restore_id))

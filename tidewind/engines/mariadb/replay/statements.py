@@ -21,9 +21,10 @@ from tidewind.engines.mariadb.replay.fingerprint import fingerprint
 from tidewind.engines.mariadb.replay.lane import Applying
 from tidewind.engines.mariadb.replay.merge import Group
 from tidewind.engines.mariadb.replay.routine_rights import made_by
-from tidewind.engines.mariadb.replay.sending import run_text, send_binlog
+from tidewind.engines.mariadb.replay.sending import run_text, send_binlog, send_group
 from tidewind.engines.mariadb.replay.serial import Step
 from tidewind.engines.mariadb.replay.tables import Catalogue
+from tidewind.engines.mariadb.replay.user_variables import Collations
 from tidewind.engines.mariadb.restore.names import WORK_SCHEMA
 from tidewind.ports.engine import DatabaseError
 
@@ -63,6 +64,7 @@ class Statements:
         self._catalogue = catalogue
         self._around = around
         self._knows = what_is_known(catalogue)
+        self.collations = collations_of(catalogue)
 
     def run(self, logged: Logged, intent: tuple[int, Mapping[str, Any]] | None) -> None:
         """Run a statement that commits by itself. `intent` is what a predecessor stored. Raises DatabaseError."""
@@ -115,7 +117,7 @@ class Statements:
         self._run("START TRANSACTION")
         for step in steps:
             if isinstance(step, Group):
-                send_binlog(self._connection, self._applying.access, list(step.parts()))
+                send_group(self._connection, self._applying.access, list(step.parts()))
                 continue
             for setting in step.before:
                 run_text(self._connection, self._applying.access, setting)
@@ -178,6 +180,15 @@ class Statements:
             if code_of(error) != _NO_SUCH_SCHEMA:
                 raise DatabaseError("database-failed", f"the schema {name!r} cannot be used: {error}") from error
             self._connection.select_db(WORK_SCHEMA)
+
+
+def collations_of(catalogue: Catalogue) -> Collations:
+    """Every collation that has a number of its own. Raises DatabaseError."""
+    found = catalogue.rows(
+        "SELECT ID, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLLATIONS "
+        "WHERE ID IS NOT NULL AND CHARACTER_SET_NAME IS NOT NULL"
+    )
+    return {int(str(number)): (str(charset), str(name)) for number, charset, name in found}
 
 
 def what_is_known(catalogue: Catalogue) -> context.Knows:

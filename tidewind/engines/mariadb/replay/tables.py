@@ -16,7 +16,8 @@ from tidewind.engines.mariadb.replay.lanes import Components, TableName
 @dataclass(frozen=True)
 class TableFacts:
     """`component` is its item of the progress. `keyless`: neither a primary key nor a unique one without NULL. `rows`
-    is the engine's estimate. `counted`: the server counts each of its row changes as exactly one."""
+    is the engine's estimate. `counted`: the server counts each of its row changes as exactly one. `versioned`: it keeps
+    its rows' history. `own_parent`: a foreign key of it refers to itself."""
 
     name: TableName
     component: str
@@ -24,6 +25,8 @@ class TableFacts:
     keyless: bool
     rows: int
     counted: bool
+    versioned: bool
+    own_parent: bool
 
 
 class Catalogue:
@@ -33,6 +36,7 @@ class Catalogue:
         self._connection = connection
         self._access = access
         self._components: Components | None = None
+        self._own_parents: frozenset[TableName] = frozenset()
         self._facts: dict[TableName, TableFacts] = {}
         found = self.rows("SELECT @@GLOBAL.lower_case_table_names")
         self._folds = str(found[0][0]) != "0"
@@ -56,7 +60,9 @@ class Catalogue:
 
     def _look(self, name: TableName) -> TableFacts:
         if self._components is None:
-            self._components = Components(self._foreign_keys())
+            foreign_keys = self._foreign_keys()
+            self._components = Components(foreign_keys)
+            self._own_parents = frozenset(child for child, parent in foreign_keys if child == parent)
         where = f"TABLE_SCHEMA = {text_literal(name[0])} AND TABLE_NAME = {text_literal(name[1])}"
         found = self.rows(
             "SELECT ENGINE, TABLE_TYPE, COALESCE(TABLE_ROWS, 0), COALESCE(CREATE_OPTIONS, '') "
@@ -76,6 +82,8 @@ class Catalogue:
             keyless=not unique and str(kind) != "SEQUENCE",
             rows=int(str(count)),
             counted=str(kind) == "BASE TABLE" and "partitioned" not in str(options),
+            versioned=str(kind) == "SYSTEM VERSIONED",
+            own_parent=name in self._own_parents,
         )
 
     def _foreign_keys(self) -> list[tuple[TableName, TableName]]:

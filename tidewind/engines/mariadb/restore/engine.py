@@ -15,6 +15,7 @@ from tidewind.engines.mariadb.replay import start_over
 from tidewind.engines.mariadb.restore import (
     account_statements,
     accounts_of,
+    archived_servers,
     by_hand,
     doors,
     examination,
@@ -181,6 +182,7 @@ class MariaDBRestoreSession:
         if await start_over.must(self._link, self._scope):
             await start_over.clear(self._link, self._scope, [self._held.service[0]])
             await self.load(source, report)
+            await start_over.loaded(self._link, self._scope)
         await self.close()  # the memory of workers that idle is the replay's
         return await replaying.replay(
             self._link,
@@ -208,6 +210,9 @@ class MariaDBRestoreSession:
             pool = None if self._held.closing == "statements" else self._pool_for(source)
             refused += await system_rows.put_back(self._link, source, pool)
         async with self._link.unlogged():
+            if isinstance(source, PointSource) and "servers" in source.states:
+                sets = AccountSets(self._link, self._scope.restore_id)
+                await archived_servers.put(self._link, sets, source.states["servers"])
             untaken = await (await self._doors(memory)).bring("target", tolerant=False)
         return (*broken, *refused, *untaken)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tidewind.domain.manifest import DatabaseObject, Schema
 from tidewind.engines.mariadb.catalogue import SERVER_SCHEMAS, read_schemas
-from tidewind.engines.mariadb.objects import read_objects
+from tidewind.engines.mariadb.objects import read_events, read_objects
 from tidewind.engines.mariadb.quoting import quote_name, quote_table, text_literals
 from tidewind.engines.mariadb.restore import create_table, names
 from tidewind.engines.mariadb.restore.definitions import Definitions
@@ -28,7 +28,7 @@ async def present_schemas(link: Link) -> tuple[Schema, ...]:
 
 
 async def events(link: Link) -> list[DatabaseObject]:
-    return [one for one in await _objects(link, ()) if one.kind == "event"]
+    return await read_events(link.control, await not_users(link))
 
 
 async def not_users(link: Link) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ from typing import IO, Any, Final, TypeVar, cast
 
 import zstandard
 
-from tidewind.ports.store import ObjectDamaged, Store
+from tidewind.ports.store import ObjectDamaged, Store, StoreUnavailable
 
 Answer = TypeVar("Answer")
 
-TEXT_BYTES: Final = 1 << 20
+TEXT_BYTES: Final = 1 << 18
 PIECE_DEADLINE_S: Final = 600.0
 DAMAGED: Final = "the stored bytes are not those of the backup; restore another backup and examine the store"
 
@@ -19,25 +19,35 @@ def text_of(store: Store, key: str, *, size: int, row_bytes: int, loop: asyncio.
     """The text of an object of `size` stored bytes, in pieces; to be closed by the thread that pulls it, which is not
     that of `loop`, where the store is asked. Raises ObjectDamaged if the object is not what the manifest says, and
     StoreError."""
-    found = _awaited(store.info(key), loop)
+    found = _awaited(store.info(key), key, loop)
     if found is None or found.size != size:
         there = "missing" if found is None else f"{found.size} bytes long"
         raise ObjectDamaged("load", key, f"it is {there}; the manifest says {size} bytes", DAMAGED)
-    source = Pulled(store.stream(key), loop)
+    source = Pulled(key, store.stream(key), loop)
     try:
         yield from Unpacked(key, row_bytes, source).pieces()
     finally:
-        _awaited(source.close(), loop)
+        _awaited(source.close(), key, loop)
 
 
-def _awaited(asked: Coroutine[Any, Any, Answer], loop: asyncio.AbstractEventLoop) -> Answer:
-    return asyncio.run_coroutine_threadsafe(asked, loop).result(PIECE_DEADLINE_S)
+def _awaited(asked: Coroutine[Any, Any, Answer], key: str, loop: asyncio.AbstractEventLoop) -> Answer:
+    """What was asked of the store is over when this returns or raises, so that its stream can be closed."""
+
+    async def within() -> Answer:
+        async with asyncio.timeout(PIECE_DEADLINE_S):
+            return await asked
+
+    try:
+        return asyncio.run_coroutine_threadsafe(within(), loop).result()
+    except TimeoutError:
+        raise StoreUnavailable("load", key, f"the store was silent for {PIECE_DEADLINE_S:g} seconds") from None
 
 
 class Pulled:
     """Bytes of a stream of the event loop, pulled from a thread."""
 
-    def __init__(self, stream: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, key: str, stream: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self._key = key
         self._stream = stream
         self._loop = loop
         self._waiting = b""
@@ -45,7 +55,7 @@ class Pulled:
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes, b"" at the end. Raises what the stream raises."""
         if not self._waiting:
-            self._waiting = _awaited(self._next(), self._loop)
+            self._waiting = _awaited(self._next(), self._key, self._loop)
         taken = self._waiting if size < 0 else self._waiting[:size]
         self._waiting = self._waiting[len(taken) :]
         return taken
