@@ -2,8 +2,8 @@
 
 The service runs as a process of its own, with Kafka and an encrypted store; the figures are taken from outside, from
 what it puts into either. The log that is read is that of sysbench's writing transactions: two updates, a delete and an
-insert of rows of 190 bytes. The quiet clusters are enrolled ones, spread over a few servers, because one machine does not hold 300: for the
-service it is 300 sessions with two connections each.
+insert of rows of 190 bytes. The quiet clusters are enrolled ones, spread over a few servers, because one machine does
+not hold 300: for the service it is 300 sessions with their connections each.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ _LOOP = (
     " UPDATE bench.s SET k = k + 1 WHERE id = row_id;"
     " UPDATE bench.s SET c = REVERSE(c) WHERE id = row_id + 1;"
     " DELETE FROM bench.s WHERE id = row_id;"
-    " INSERT INTO bench.s VALUES (row_id, n, REPEAT('0123456789-', 11), REPEAT('0123456789-', 5));"
+    " INSERT INTO bench.s VALUES (row_id, n, REPEAT('0123456789-', 10), REPEAT('0123456789-', 5));"
     " COMMIT; SET n = n + 1; END WHILE; END"
 )
 
@@ -93,8 +93,8 @@ async def _servers(folder: Path) -> AsyncIterator[tuple[list[PrivateMariaDB], Ka
             "CREATE DATABASE bench",
             "CREATE TABLE bench.t (id BIGINT AUTO_INCREMENT PRIMARY KEY, a INT, b VARCHAR(60)) ENGINE=InnoDB",
             "CREATE TABLE bench.s (id INT PRIMARY KEY, k INT, c CHAR(120), pad CHAR(60), KEY (k)) ENGINE=InnoDB",
-            "INSERT INTO bench.s SELECT seq, seq, REPEAT('0123456789-', 11), REPEAT('0123456789-', 5)"
-            f" FROM seq_1_to_{_ROWS}",
+            "INSERT INTO bench.s SELECT seq, seq, REPEAT('0123456789-', 10), REPEAT('0123456789-', 5)"
+            f" FROM bench.seq_1_to_{_ROWS}",
         )
         yield servers, kafka
     finally:
