@@ -28,6 +28,7 @@ class ChangelogSettings(BaseSettings):
     clusters_every_s: float = Field(default=10.0, gt=0)
     archive_every_s: float = Field(default=0.5, gt=0)
     archive_buffer_mib: int = Field(default=64, ge=32)
+    archive_total_mib: int = Field(default=96, ge=64)
     window_every_s: float = Field(default=2.0, gt=0)
     window_refresh_s: float = Field(default=60.0, gt=0)
     roll_up_every_s: float = Field(default=600.0, gt=0)
