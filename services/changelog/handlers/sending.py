@@ -104,8 +104,10 @@ class Sending:
         finally:
             for task in (*tasks, *(task for _, task in self._in_flight)):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._tools.room.give_back(self._held)
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                await self._tools.room.give_back(self._held)
 
     async def _read(self) -> None:
         limit = self._tools.settings.capture_buffer_mib * MIB
