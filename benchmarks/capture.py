@@ -174,7 +174,9 @@ class _Measured:
         committed: dict[int, float] = {}
         archived: dict[int, float] = {}
         stored = asyncio.create_task(self._watch_store(archived))
+        await _execute(self._written, "INSERT INTO bench.t (a, b) VALUES (0, 'the first, which waits for the start')")
         first = await _last_number(self._written)
+        await _until(lambda: _is(max(archived, default=0) >= first))
         await self._write_at_a_rate(first, committed)
         last = max(committed)
         await _until(lambda: _is(self._feed.newest >= last))
