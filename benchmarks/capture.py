@@ -1,9 +1,9 @@
 """The changelog as users run it: how fast a log is read, how soon a commit is safe, what quiet clusters cost.
 
 The service runs as a process of its own, with Kafka and an encrypted store; the figures are taken from outside, from
-what it puts into either. The log is that of one-insert transactions, the hardest there is: most transactions for its
-bytes. The quiet clusters are enrolled ones, spread over a few servers, because one machine does not hold 300: for the
-service it is 300 sessions with two connections each.
+what it puts into either. The log that is read is that of sysbench's writing transactions: two updates, a delete and an
+insert of rows of 190 bytes. The quiet clusters are enrolled ones, spread over a few servers, because one machine does
+not hold 300: for the service it is 300 sessions with their connections each.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from tidewind.store.factory import StoreSettings, open_store
 
 CLUSTER = "bench"
 LOGIN = "tidewind:bench-secret"
-TRANSACTIONS = 300_000
+TRANSACTIONS = 100_000
 WRITERS = 4
 RATE_PER_S = 500
 LATENCY_SECONDS = 10
@@ -41,9 +41,15 @@ QUIET_SERVERS = 3
 QUIET_SECONDS = 20
 _DEADLINE_S = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
+_ROWS = 20_000
 _LOOP = (
-    "BEGIN NOT ATOMIC DECLARE n INT DEFAULT 0; WHILE n < {count} DO"
-    " INSERT INTO bench.t (a, b) VALUES (n, 'a row like many others'); SET n = n + 1; END WHILE; END"
+    "BEGIN NOT ATOMIC DECLARE n INT DEFAULT 0; DECLARE row_id INT; WHILE n < {count} DO"
+    " SET row_id = {first} + (n * 7919) MOD {span}; START TRANSACTION;"
+    " UPDATE bench.s SET k = k + 1 WHERE id = row_id;"
+    " UPDATE bench.s SET c = REVERSE(c) WHERE id = row_id + 1;"
+    " DELETE FROM bench.s WHERE id = row_id;"
+    " INSERT INTO bench.s VALUES (row_id, n, REPEAT('0123456789-', 10), REPEAT('0123456789-', 5));"
+    " COMMIT; SET n = n + 1; END WHILE; END"
 )
 
 
@@ -86,6 +92,9 @@ async def _servers(folder: Path) -> AsyncIterator[tuple[list[PrivateMariaDB], Ka
             servers[0],
             "CREATE DATABASE bench",
             "CREATE TABLE bench.t (id BIGINT AUTO_INCREMENT PRIMARY KEY, a INT, b VARCHAR(60)) ENGINE=InnoDB",
+            "CREATE TABLE bench.s (id INT PRIMARY KEY, k INT, c CHAR(120), pad CHAR(60), KEY (k)) ENGINE=InnoDB",
+            "INSERT INTO bench.s SELECT seq, seq, REPEAT('0123456789-', 10), REPEAT('0123456789-', 5)"
+            f" FROM bench.seq_1_to_{_ROWS}",
         )
         yield servers, kafka
     finally:
@@ -142,8 +151,12 @@ class _Measured:
     async def _throughput(self) -> Figure:
         """Megabytes of log a second, from the first block of a session that begins far behind to the last in Kafka,
         while the archive seals what comes."""
-        loop = _LOOP.format(count=TRANSACTIONS // WRITERS)
-        await asyncio.gather(*(_execute(self._written, loop) for _ in range(WRITERS)))
+        span = _ROWS // WRITERS
+        loops = [
+            _LOOP.format(count=TRANSACTIONS // WRITERS, first=1 + number * span, span=span - 1)
+            for number in range(WRITERS)
+        ]
+        await asyncio.gather(*(_execute(self._written, loop) for loop in loops))
         last = await _last_number(self._written)
         before = self._feed.size
         async with self._running() as process:
@@ -161,7 +174,9 @@ class _Measured:
         committed: dict[int, float] = {}
         archived: dict[int, float] = {}
         stored = asyncio.create_task(self._watch_store(archived))
+        await _execute(self._written, "INSERT INTO bench.t (a, b) VALUES (0, 'the first, which waits for the start')")
         first = await _last_number(self._written)
+        await _until(lambda: _is(max(archived, default=0) >= first))
         await self._write_at_a_rate(first, committed)
         last = max(committed)
         await _until(lambda: _is(self._feed.newest >= last))

@@ -11,9 +11,10 @@ from services.changelog.handlers.figures import figures
 from services.changelog.handlers.notices import CaptureNotices
 from services.changelog.handlers.removal import DeleteSegments
 from services.changelog.handlers.rollups import RollUps
+from services.changelog.handlers.room import Room
 from services.changelog.handlers.sending import CaptureTools
 from services.changelog.handlers.windows import Windows
-from services.changelog.settings import ChangelogSettings
+from services.changelog.settings import MIB, ChangelogSettings
 from tidewind.assembly import Platform, open_platform, serve_health
 from tidewind.bus.consumer import Consumer, ConsumerRules
 from tidewind.engines.mariadb.capture import MariaDBCaptureEngine
@@ -87,6 +88,7 @@ def _assemble(platform: Platform) -> None:
         view=platform.view,
         clock=platform.clock,
         settings=settings,
+        room=Room(settings.capture_total_mib * MIB),
         notices=partial(
             CaptureNotices,
             publisher=platform.publisher,

@@ -19,6 +19,7 @@ class ChangelogSettings(BaseSettings):
     capture: bool = False
     capture_server_id: int = Field(default=1_000_000_000, ge=1, le=3_000_000_000)
     capture_buffer_mib: int = Field(default=8, ge=2, le=256)
+    capture_total_mib: int = Field(default=64, ge=8)
     capture_mark_s: float = Field(default=1.0, gt=0)
     capture_state_s: float = Field(default=10.0, gt=0)
     capture_retry_s: float = Field(default=3.0, gt=0)
@@ -28,6 +29,7 @@ class ChangelogSettings(BaseSettings):
     clusters_every_s: float = Field(default=10.0, gt=0)
     archive_every_s: float = Field(default=0.5, gt=0)
     archive_buffer_mib: int = Field(default=64, ge=32)
+    archive_total_mib: int = Field(default=96, ge=64)
     window_every_s: float = Field(default=2.0, gt=0)
     window_refresh_s: float = Field(default=60.0, gt=0)
     roll_up_every_s: float = Field(default=600.0, gt=0)

@@ -16,9 +16,10 @@ from schemas.topics import STATUS, Topic
 from services.changelog.handlers.archive import Archive, ClaimLost
 from services.changelog.handlers.capture import Capture
 from services.changelog.handlers.notices import CaptureNotices
+from services.changelog.handlers.room import Room
 from services.changelog.handlers.sending import CaptureTools
 from services.changelog.handlers.windows import Windows
-from services.changelog.settings import ChangelogSettings
+from services.changelog.settings import MIB, ChangelogSettings
 from tests.fakes import ManualClock
 from tests.faults.database_log import TICK_S, DatabaseLog, Engine, number_of
 from tests.faults.memory_store import Guarded, Memory
@@ -112,6 +113,7 @@ class Instance:
             view=view,
             clock=clock,
             settings=settings,
+            room=Room(64 * MIB),
             notices=partial(CaptureNotices, publisher=publisher, composer=composer, view=view, clock=clock),
         )
         self.archive = Archive(store, store, archived, clock=clock, settings=settings, commit_soon=lambda: None)

@@ -7,8 +7,10 @@ begins at the committed offset. Putting segment n + 1 is the claim; who finds it
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import attrgetter
 
 import structlog
 
@@ -102,6 +104,8 @@ class Archive:
     async def take(self, record: BinaryRecord) -> None:
         """One block. Waits while too much of its cluster is in memory. Raises Poison, StoreError."""
         block = await self._opened(record)
+        if block.data:
+            await self._make_room(len(block.data))
         known = await self._log_of(record)
         try:
             while known.buffered >= self._settings.archive_buffer_mib * MIB and not known.assembly.trimming:
@@ -120,15 +124,19 @@ class Archive:
         while True:
             await self._clock.sleep(self._settings.archive_every_s)
             for known in list(self.logs.values()):
-                try:
-                    await self._seal_due(known)
-                except ClaimLost as lost:
-                    log.warning(str(lost), action="segment-claim-lost", cluster=known.cluster)
-                    await self._start_over(known)
-                except StoreUnavailable as error:
-                    log.warning(str(error), action="archive-store-unavailable", cluster=known.cluster)
-                except StoreError:
-                    log.exception("The store refused a segment", action="archive-store-refused", cluster=known.cluster)
+                await self._guarded(known, partial(self._seal_due, known))
+
+    async def _guarded(self, known: ClusterLog, seal: Callable[[], Awaitable[None]]) -> None:
+        """What fails for one cluster is tried again, and no other waits for it."""
+        try:
+            await seal()
+        except ClaimLost as lost:
+            log.warning(str(lost), action="segment-claim-lost", cluster=known.cluster)
+            await self._start_over(known)
+        except StoreUnavailable as error:
+            log.warning(str(error), action="archive-store-unavailable", cluster=known.cluster)
+        except StoreError:
+            log.exception("The store refused a segment", action="archive-store-refused", cluster=known.cluster)
 
     async def flush(self) -> None:
         """Seal all that can be, at the end of the service."""
@@ -236,6 +244,23 @@ class Archive:
         known.histories.append(wanted)
         known.assembly.begin(place_of(wanted, None))
         log.info("A history begins", action="history-begun", cluster=known.cluster, cause=wanted.cause)
+
+    async def _make_room(self, size: int) -> None:
+        """All clusters together may hold so much: what is whole is sealed before its time, of those that hold most
+        first; only if that does not do, also what still waits for a mark. Bytes of transactions that have not ended
+        stay: of each cluster they are less than a segment."""
+        limit = self._settings.archive_total_mib * MIB - size
+        for everything in (False, True):
+            for known in sorted(self.logs.values(), key=attrgetter("buffered"), reverse=True):
+                if sum(one.buffered for one in self.logs.values()) <= limit:
+                    return
+                await self._guarded(known, partial(self._seal_whole, known, everything=everything))
+
+    async def _seal_whole(self, known: ClusterLog, *, everything: bool) -> None:
+        async with known.lock:
+            now = self._clock.monotonic()
+            while (draft := known.assembly.draft(now, early=True, everything=everything)) is not None:
+                await self._put(known, draft)
 
     async def _seal_due(self, known: ClusterLog) -> None:
         async with known.lock:

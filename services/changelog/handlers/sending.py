@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from schemas.topics import CHANGES
 from services.changelog.handlers.notices import CaptureNotices
+from services.changelog.handlers.room import Room
 from services.changelog.rules.cutting import Acknowledged, Cutter
 from services.changelog.rules.places import Held
 from services.changelog.settings import MIB, ChangelogSettings
@@ -33,7 +34,7 @@ class Reread(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureTools:
-    """What every capture is given. `notices` makes those of a cluster."""
+    """What every capture is given. `notices` makes those of a cluster; `room` is that of all."""
 
     store: Store
     seal: Seal
@@ -42,6 +43,7 @@ class CaptureTools:
     view: StatusView
     clock: Clock
     settings: ChangelogSettings
+    room: Room
     notices: Callable[[str], CaptureNotices]
 
 
@@ -76,6 +78,7 @@ class Sending:
         self._room = asyncio.Condition()
         self._in_flight: deque[tuple[Block, asyncio.Task[None]]] = deque()
         self._in_flight_bytes = 0
+        self._held = 0
         position = GtidList.parse(held.position if held else begins.position)
         self._acknowledged = Acknowledged(position, held.last if held else None, begins.opened_us)
         self._newest_us = begins.opened_us
@@ -101,16 +104,22 @@ class Sending:
         finally:
             for task in (*tasks, *(task for _, task in self._in_flight)):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                await self._tools.room.give_back(self._held)
 
     async def _read(self) -> None:
         limit = self._tools.settings.capture_buffer_mib * MIB
         async for piece in self._reading.pieces():
             self._cutter.add(piece)
+            self._held += len(piece.data)
+            self._tools.room.take(len(piece.data))
             self._wake.set()
             if self._cutter.waiting_bytes + self._in_flight_bytes > limit:
                 async with self._room:
                     await self._room.wait_for(lambda: self._cutter.waiting_bytes + self._in_flight_bytes <= limit // 2)
+            await self._tools.room.free()
         raise DatabaseError("database-unreachable", "the server ended the stream of its log")
 
     async def _cut(self) -> None:
@@ -165,6 +174,8 @@ class Sending:
                 raise DatabaseError("internal-error", f"a block of the log could not be sent: {error}") from error
             self._in_flight.popleft()
             self._in_flight_bytes -= len(block.data)
+            self._held -= len(block.data)
+            await self._tools.room.give_back(len(block.data))
             self._acknowledged.block(block)
             self._begun.set()
             known = self._acknowledged

@@ -142,8 +142,8 @@ class Assembly:
             self._waiting = []
             self._unmarked_since = None
 
-    def draft(self, now_s: float, *, everything: bool = False) -> Draft | None:
-        """What is due to be sealed now; `everything`: whatever can be."""
+    def draft(self, now_s: float, *, early: bool = False, everything: bool = False) -> Draft | None:
+        """What is due to be sealed now; `early`: also what is final and not due yet; `everything`: whatever can be."""
         if self.place is None or self._trimming:
             return None
         self._drafted_at = now_s
@@ -154,7 +154,7 @@ class Assembly:
         old = self._unsealed_since is not None and now_s - self._unsealed_since >= SEGMENT_AGE_S
         limit = self._start + SEGMENT_BYTES
         ended = tuple(one for one in self._final if one.end <= limit)
-        if ended and (crowded or old or everything):
+        if ended and (crowded or old or early or everything):
             return self._drafted(self.place, ended, ended[-1].end)
         pending = self._final or self._waiting
         if crowded and (not pending or pending[0].end > limit):

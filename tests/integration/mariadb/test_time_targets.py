@@ -26,9 +26,10 @@ from schemas.topics import Topic
 from services.changelog.handlers.archive import Archive
 from services.changelog.handlers.capture import Capture
 from services.changelog.handlers.notices import CaptureNotices
+from services.changelog.handlers.room import Room
 from services.changelog.handlers.sending import CaptureTools
 from services.changelog.rules import assembly
-from services.changelog.settings import ChangelogSettings
+from services.changelog.settings import MIB, ChangelogSettings
 from services.restorer.handlers.points import by_time, read_lived
 from tests.fakes import RecordingPublisher
 from tests.point_bench import BASE, PointBench
@@ -140,6 +141,7 @@ class Deployment:
             view=view,
             clock=clock,
             settings=settings,
+            room=Room(64 * MIB),
             notices=partial(CaptureNotices, publisher=self.wire, composer=composer, view=view, clock=clock),
         )
         self._capture: asyncio.Task[None] | None = None

@@ -156,6 +156,26 @@ async def test_what_was_trimmed_in_vain_leaves_room_for_the_session_that_reads_i
     assert bench.archive.held_back(0) is None
 
 
+async def test_all_clusters_together_hold_no_more_than_there_is_room_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is due by its age or size; those that hold most are sealed early, and of the others nothing."""
+    monkeypatch.setattr(archive, "MIB", 50)
+    limit = ChangelogSettings().archive_total_mib * 50
+    sizes = {"big": [900] * 3, "small": [40] * 3, "other": [1000] * 3}
+    for cluster, own in sizes.items():
+        log = MadeUpLog(own, history=f"h_{cluster}", cluster=cluster)
+        for block in log.session("01", 0, 3, random.Random(3), cause="first", most=200):
+            await bench.send([block])
+            assert sum(one.buffered for one in bench.archive.logs.values()) <= limit
+    segments = {name: len(await bench.archived.objects(name, f"h_{name}")) for name in sizes}
+    assert segments["big"] == 1
+    assert segments["small"] == 0
+    await bench.archive.flush()
+    for name in sizes:
+        assert (await bench.archived.reaches(name))[0].position == "0-1-3"
+
+
 @pytest.mark.usefixtures("small")
 async def test_what_is_held_already_takes_no_room(bench: Bench) -> None:
     log = MadeUpLog([100] * 50)

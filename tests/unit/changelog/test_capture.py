@@ -14,6 +14,7 @@ from schemas.status import WindowStatus
 from schemas.topics import EVENTS, STATUS, Topic
 from services.changelog.handlers.capture import Capture
 from services.changelog.handlers.notices import CaptureNotices
+from services.changelog.handlers.room import Room
 from services.changelog.handlers.sending import CaptureTools
 from services.changelog.settings import ChangelogSettings
 from tests.fakes import ManualClock, RecordingPublisher, SharedView, until
@@ -117,6 +118,8 @@ class Kafka(RecordingPublisher):
 
 
 class Bench:
+    running: asyncio.Task[None]
+
     def __init__(self, folder: Path) -> None:
         randomness = SystemRandomness()
         self.inner = DirectoryStore(folder)
@@ -125,6 +128,7 @@ class Bench:
         self.kafka = Kafka(store)
         self.view = SharedView(self.kafka)
         self.engine = Engine()
+        self.room = Room(1 << 20)
         composer = Composer("/tidewind/changelog/test", self.clock, self.view)
         tools = CaptureTools(
             store=store,
@@ -134,6 +138,7 @@ class Bench:
             view=self.view,
             clock=self.clock,
             settings=ChangelogSettings(),
+            room=self.room,
             notices=partial(CaptureNotices, publisher=self.kafka, composer=composer, view=self.view, clock=self.clock),
         )
         self.composer = composer
@@ -189,11 +194,11 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setenv("CAPTURE_LOGIN", "tidewind:secret")
     made = Bench(tmp_path)
     await made.inner.open()
-    running = asyncio.create_task(made.capture.run())
+    made.running = asyncio.create_task(made.capture.run())
     yield made
-    running.cancel()
+    made.running.cancel()
     with suppress(asyncio.CancelledError):
-        await running
+        await made.running
 
 
 async def test_a_break_begins_one_history_and_later_sessions_go_on_with_it(bench: Bench) -> None:
@@ -340,3 +345,20 @@ async def test_a_purge_that_comes_near_is_an_event_at_most_once_an_hour(bench: B
     assert len(events(bench, "headroom-low")) == 1
     bench.clock.advance(300)
     await bench.until(lambda: len(events(bench, "headroom-low")) == 2)
+
+
+async def test_what_all_captures_hold_together_makes_each_wait(bench: Bench) -> None:
+    """The first piece fills the room: no second is read while Kafka takes nothing, and an end gives everything back."""
+    await bench.until(lambda: any(block.transactions for block in bench.kafka.blocks) and not bench.room.held)
+    bench.kafka.holds, bench.room.limit = True, len(PREAMBLE)
+    bench.engine.readings[0].ends.set_result(DROPPED)
+    await bench.until(lambda: len(bench.engine.readings) == 2 and bench.room.held > 0)
+    most = 0
+    for _ in range(50):
+        bench.clock.advance(1)
+        await asyncio.sleep(0)
+        most = max(most, bench.room.held)
+    assert most == len(PREAMBLE)
+    bench.running.cancel()
+    await asyncio.wait([bench.running])
+    assert bench.room.held == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from schemas.topics import STATUS
 from services.changelog.handlers.captures import Captures
 from services.changelog.handlers.notices import CaptureNotices
+from services.changelog.handlers.room import Room
 from services.changelog.handlers.sending import CaptureTools
 from services.changelog.settings import ChangelogSettings
 from tests.fakes import ManualClock, SharedView
@@ -52,6 +53,7 @@ class House:
             view=self.view,
             clock=self.clock,
             settings=ChangelogSettings(),
+            room=Room(1 << 20),
             notices=partial(CaptureNotices, publisher=self.kafka, composer=composer, view=self.view, clock=self.clock),
         )
 

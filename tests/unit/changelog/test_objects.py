@@ -221,8 +221,10 @@ async def test_an_idle_cluster_leaves_a_handful_of_objects_an_hour(life: Life) -
     assert KEPT_DAYS * 24 - 27 <= life.objects() <= KEPT_DAYS * 24 + len(singles) < MOST_OBJECTS
 
 
-async def test_a_steady_trickle_is_an_object_an_hour(life: Life) -> None:
-    """A segment every few seconds is gone within three hours, and reading what is to be rolled up costs few reads."""
+async def test_a_steady_trickle_is_an_object_an_hour(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment every few seconds is gone within three hours, and reading what is to be rolled up costs few reads, also
+    where other clusters' segments are what is remembered."""
+    monkeypatch.setattr(log_archive, "_REMEMBERED", 20)
     hours = 8
     for _ in range(hours):
         for _ in range(int(HOUR_S / 10)):

@@ -6,18 +6,19 @@ import threading
 import weakref
 import zlib
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 
 from tidewind.engines.mariadb.log import events as log
 from tidewind.engines.mariadb.log.compression import plain_event
+from tidewind.engines.mariadb.replay.counting import RowCounter
 from tidewind.engines.mariadb.replay.merge import LARGEST_EVENT, VIEWED_BYTES, Group
 from tidewind.engines.mariadb.replay.reading import Piece
 from tidewind.engines.mariadb.replay.routing import Route
 from tidewind.engines.mariadb.replay.sender import Held
 from tidewind.engines.mariadb.replay.serial import GROUP_BYTES, Statement, Steps
 from tidewind.engines.mariadb.replay.stream import SessionStream, forget
+from tidewind.engines.mariadb.replay.tables import TableFacts
 from tidewind.ports.engine import DatabaseError
 
 PIECE = 1 << 20
@@ -30,6 +31,12 @@ def event(kind: int, body: bytes) -> bytes:
 
 def rows_body(size: int) -> bytes:
     return (7).to_bytes(6, "little") + b"\0\0" + b"\x01\xff" + bytes(range(256)) * (size // 256)
+
+
+def table_map() -> bytes:
+    """Of a table with one INT."""
+    body = b"\x07\0\0\0\0\0\x01\0" + b"\x04shop\0" + b"\x01t\0" + b"\x01\x03\x00\x01"
+    return event(log.TABLE_MAP, body)
 
 
 def streamed(data: bytes, seen: "list[weakref.ref[Piece]]") -> SessionStream:
@@ -106,9 +113,18 @@ def test_what_was_unpacked_of_a_compressed_event_is_given_back() -> None:
 
 
 def test_the_rows_of_a_serial_transaction_are_run_as_they_come() -> None:
-    route = Route.__new__(Route)
-    object.__setattr__(route, "body", b"map")
-    object.__setattr__(route, "facts", SimpleNamespace(versioned=False))
+    facts = TableFacts(
+        name=("shop", "t"),
+        component="table t",
+        transactional=True,
+        keyless=False,
+        rows=0,
+        counted=True,
+        versioned=False,
+        own_parent=False,
+    )
+    counter = RowCounter(memoryview(table_map()))
+    route = Route(b"map", facts, 0, "lane", None, counter)
     steps = Steps("0-1-1", lambda _: route, lambda event: event, {})
     named = event(log.TABLE_MAP, (7).to_bytes(6, "little") + b"\0\0")
     rows = event(log.WRITE_ROWS_V1, rows_body(GROUP_BYTES // 4))
