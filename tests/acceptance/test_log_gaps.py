@@ -129,9 +129,13 @@ class Cluster:
         assert reply["problem"]["type"] == "urn:tidewind:problem:target-outside", reply
         return str(reply["problem"]["detail"])
 
-    async def planned_at(self, position: str) -> None:
+    async def planned_at(self, position: str, *, given_again: bool = False) -> None:
+        """`given_again`: the server may have counted from below the position a second time."""
         body = {"mode": "point_in_time", "target_position": position, "dry_run": True}
         end = await self.asked("restores", "restore.request", body)
+        if given_again and end["type"] == "tidewind.command.rejected.v1":
+            assert end["problem"]["type"] == "urn:tidewind:problem:ambiguous-position", f"{self.name}: {end}"
+            return
         assert end["type"] == "tidewind.restore.planned.v1", f"{self.name}: {end}"
         assert end["plan"]["point"]["last_kept"] == position
 
@@ -211,8 +215,9 @@ async def judged(
     middle = start + (end - start) / 2
     if start < middle < end:
         assert "cannot be restored" in await cluster.refused_at(middle)
-    await cluster.planned_at(last_good)
-    await cluster.planned_at(later)
+    given_again = cause in ("reset", "diverged")
+    await cluster.planned_at(last_good, given_again=given_again)
+    await cluster.planned_at(later, given_again=given_again)
     return float(gap["published"] - looked_at)
 
 
