@@ -525,3 +525,9 @@ def test_every_command_of_the_contract_can_be_given():
     assert set(COMMANDS) == set(TERMINAL)
     sources = "".join(path.read_text() for path in Path(commands.__file__).parent.glob("*.py"))
     assert [name for name in COMMANDS if name not in INTERNAL and f'"{name}"' not in sources] == []
+
+
+def test_to_watch_a_mistyped_cluster_is_no_endless_silence(capsys):
+    assert execute(["watch", "-c", "shpo"], _tools(states=SHOP)) == 66
+    shown = capsys.readouterr().err
+    assert ("there is no cluster shpo" in shown, "near  shop" in shown) == (True, True)
