@@ -307,8 +307,8 @@ def _words_of(target: dict[str, Any]) -> str:
 
 
 def _run_line(target: dict[str, Any], plan: str | None, cluster: str) -> str:
-    looked_at = "" if plan is None else f" --plan {plan}"
-    return f"tidewind restore run {_words_of(target)}{looked_at} --yes {cluster}"
+    words = _words_of(target) + ("" if plan is None else f" --plan {plan}")
+    return f"tidewind restore run {words} --yes {cluster}"
 
 
 def _order(session: Session, command: str, body: dict[str, Any], key: str | None) -> Order:
