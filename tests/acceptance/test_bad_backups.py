@@ -34,7 +34,9 @@ async def test_unknown_deleted_and_of_another_cluster(protected: ProtectedShop, 
     unknown = await restore_refused(protected, "bkp_ZZZZZZZZZZ")
     assert problem_name(unknown) == "unknown-backup"
     assert f"{CLUSTER} has no backup bkp_ZZZZZZZZZZ" in unknown["detail"]
-    await protected.done("commands", "cluster.enroll", protected.enrolment("shop-2"))
+    # By its other name: under the same address the server is refused a second id.
+    elsewhere_named = [{"host": "localhost", "port": protected.server.port}]
+    await protected.done("commands", "cluster.enroll", protected.enrolment("shop-2", endpoints=elsewhere_named))
     elsewhere = await restore_refused(protected, backup, cluster_id="shop-2")
     assert problem_name(elsewhere) == "backup-of-another-cluster"
     assert f"was taken of cluster {CLUSTER}, not shop-2" in elsewhere["detail"]

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from schemas.envelope import Message
 from schemas.topics import DEFAULT_PARTITIONS, Topic
+from tidewind.cli.backup_checks import look_at_backups
 from tidewind.cli.endings import CONFIGURATION, Complaint
 from tidewind.cli.examination import (
     kafka_failed,
@@ -241,6 +242,19 @@ async def _kafka_checks() -> list[Check]:
         return [kafka_failed(error)]
 
 
+async def _backup_checks(cluster: str | None) -> list[Check]:
+    """Nothing where Kafka does not answer: that was said already."""
+    from tidewind.bus.connection import Connection
+    from tidewind.environment import bus_settings
+    from tidewind.runtime.secrets import resolve
+
+    try:
+        statuses = await KafkaLine(Connection(bus_settings(), resolve)).statuses()
+    except (ValidationError, BusError):
+        return []
+    return look_at_backups(statuses, cluster)
+
+
 class SystemTools:
     """Implements tidewind.cli.ports.Tools with the real things."""
 
@@ -262,7 +276,12 @@ class SystemTools:
         return dead_letter_box()
 
     async def examine(self, cluster: str | None) -> list[Check]:
-        return [*await _kafka_checks(), *await _store_checks(only_key=False), *await _database_checks(cluster)]
+        return [
+            *await _kafka_checks(),
+            *await _store_checks(only_key=False),
+            *await _database_checks(cluster),
+            *await _backup_checks(cluster),
+        ]
 
     async def changes(self, cluster: str, begin: datetime, end: datetime) -> AsyncIterator[Change]:
         from tidewind.cli.change_log import read_changes

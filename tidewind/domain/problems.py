@@ -28,6 +28,12 @@ _KINDS = (
     Kind("unknown-command", "No such command", "See the list of commands in the contract", exit_code=64),
     Kind("unknown-cluster", "No such cluster", "List the enrolled clusters: tidewind cluster list", exit_code=66),
     Kind("cluster-exists", "The cluster id is taken", "Choose another id; ids are never used again", exit_code=65),
+    Kind(
+        "server-enrolled",
+        "The server is enrolled under another id",
+        "Use that id, or retire it first: tidewind cluster retire ID",
+        exit_code=65,
+    ),
     Kind("cluster-retired", "The cluster is retired", "Enrol it under a new id to protect it again", exit_code=65),
     Kind("unknown-region", "No such region", "Name a known region, or add it with TIDEWIND_REGIONS", exit_code=64),
     Kind(

@@ -1,9 +1,12 @@
 """What a restore restores: a backup of the store, or what an earlier restore set aside."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from schemas.commands import RestoreUndo
 from schemas.events import RestorePoint
+from services.restorer.handlers.restores import UNDO
 from services.restorer.handlers.tools import RestoreTools
 from services.restorer.rules import refusals
 from services.restorer.rules.refusals import BackupFound
@@ -11,9 +14,10 @@ from tidewind.domain import keys, timelines
 from tidewind.domain.ids import timeline_id
 from tidewind.domain.manifest import Manifest
 from tidewind.domain.problems import Refused, refused
-from tidewind.domain.records import BackupOutcome, PinnedLog, parse
+from tidewind.domain.records import BackupOutcome, PinnedLog, Timeline, parse
 from tidewind.ports.restore import SafeguardSource, SnapshotSource, Source
 from tidewind.ports.store import FormatNewer, ObjectDamaged
+from tidewind.runtime.intake import command_of
 
 EXPIRED_NOTE = "safeguard-expired"
 OPENED_NOTE = "opened"
@@ -101,6 +105,7 @@ async def safeguard_origin(tools: RestoreTools, cluster: str, restore_id: str, *
     wrong = refusals.undo_refusal(
         restore_id,
         lived,
+        undos=await _undos(tools, cluster, lived),
         undo_until=None if opened is None else datetime.fromisoformat(str(opened["undo_until"])),
         expired=EXPIRED_NOTE in kept,
         now=tools.clock.now(),
@@ -116,6 +121,18 @@ async def safeguard_origin(tools: RestoreTools, cluster: str, restore_id: str, *
         cut_history=own.end_history,
         cut_at=own.ended_at,
     )
+
+
+async def _undos(tools: RestoreTools, cluster: str, lived: Sequence[Timeline]) -> dict[str, str]:
+    """Of the undos among those that opened timelines: what each undid."""
+    found = {}
+    for one in lived:
+        if one.restore_id is None or one.job_id is None:
+            continue
+        job = await tools.ledger.accepted(cluster, one.job_id)
+        if job is not None and job.command == UNDO:
+            found[one.restore_id] = command_of(job, RestoreUndo).restore_id
+    return found
 
 
 async def _elsewhere(tools: RestoreTools, cluster: str, backup_id: str) -> str | None:

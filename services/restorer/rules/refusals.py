@@ -1,6 +1,6 @@
 """Why a command about a restore is refused. Each rule returns the problem, or None where nothing speaks against it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -105,14 +105,28 @@ def unknown_refusal(restore_id: str, *, known: bool) -> Problem | None:
 
 
 def undo_refusal(
-    restore_id: str, lived: Sequence[Timeline], *, undo_until: datetime | None, expired: bool, now: datetime
+    restore_id: str,
+    lived: Sequence[Timeline],
+    *,
+    undos: Mapping[str, str],
+    undo_until: datetime | None,
+    expired: bool,
+    now: datetime,
 ) -> Problem | None:
-    """`lived` are the cluster's timelines: a restore that completed has one. `expired`: what it set aside is gone."""
+    """`lived` are the cluster's timelines: a restore that completed has one. `undos`: of those that are undos, which
+    restore each undid. `expired`: what it set aside is gone."""
     own = timelines.by_id(lived, timeline_id(restore_id))
     if own is None:
         return problem("undo-unavailable", f"Restore {restore_id} did not complete; there is nothing to undo")
     newest = timelines.present(lived)
     if newest != own.timeline:
+        undo = undone_by(restore_id, lived, undos)
+        if undo is not None:
+            return problem(
+                "undo-unavailable",
+                f"Restore {restore_id} was undone already at {_moment(undo.started_at)} by {undo.restore_id}",
+                next_step="There is nothing to do",
+            )
         later = timelines.by_id(lived, newest)
         name = later.restore_id if later else newest
         return problem(
@@ -123,6 +137,15 @@ def undo_refusal(
     if expired or (undo_until is not None and now >= undo_until):
         kept = "its time was up" if undo_until is None else _moment(undo_until)
         return problem("undo-unavailable", f"What restore {restore_id} set aside was kept until {kept} only")
+    return None
+
+
+def undone_by(restore_id: str, lived: Sequence[Timeline], undos: Mapping[str, str]) -> Timeline | None:
+    """What the undo of a restore opened, unless that undo was undone itself."""
+    for one in lived:
+        own = one.restore_id
+        if own is not None and undos.get(own) == restore_id and undone_by(own, lived, undos) is None:
+            return one
     return None
 
 

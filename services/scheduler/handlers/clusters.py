@@ -34,6 +34,13 @@ class EnrollCluster(RoutedOnly):
         assert isinstance(command, ClusterEnroll)
         taken = incoming.cluster
         if taken is not None:
+            if taken.state != "retired" and taken.endpoints == command.endpoints:
+                raise refused(
+                    "cluster-exists",
+                    f"{command.cluster_id} is enrolled already with this endpoint, since {taken.created_at:%Y-%m-%d}",
+                    next_step=f"Nothing to do; see it with  tidewind cluster show {command.cluster_id}",
+                    errors=(FieldError(field="cluster_id", problem="is enrolled already"),),
+                )
             once = "was once" if taken.state == "retired" else "is"
             raise refused(
                 "cluster-exists",

@@ -9,7 +9,7 @@ from schemas.commands import ClusterEnroll, ClusterUpdate
 from schemas.events import ClusterEnrolled, ClusterUpdated, CommandFailed
 from schemas.replies import Problem
 from services.snapshotter.handlers.connection import connection
-from services.snapshotter.rules.suitability import judge, warnings
+from services.snapshotter.rules.suitability import judge, same_identity, second_id, warnings
 from tidewind.domain.problems import Refused, problem, refused
 from tidewind.domain.records import Accepted, RegistryEntry
 from tidewind.domain.regions import Regions, zone_of
@@ -71,13 +71,20 @@ class Enroll:
             return Reject(problem=problem("cluster-exists", f"{command.cluster_id} was enrolled before"))
         zone = zone_of(command.region, self._regions)
         preflight = await self._probe.try_out(command)
+        others = [entry async for entry in self._registry.clusters()]
+        wrong = second_id(command.cluster_id, command.endpoints, others)
+        if wrong is not None:
+            return Reject(problem=wrong)
         return Accept(
             answer={
                 "engine_version": preflight.facts.version,
                 "server_identity": preflight.facts.identity,
                 "zone": zone,
                 "setting": command.setting.model_dump(mode="json"),
-                "warnings": warnings(preflight.findings),
+                "warnings": [
+                    *warnings(preflight.findings),
+                    *same_identity(command.cluster_id, preflight.facts.identity, others),
+                ],
             }
         )
 

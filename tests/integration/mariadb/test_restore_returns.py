@@ -353,6 +353,24 @@ async def test_a_dry_run_ends_with_its_plan_and_touches_nothing(prepared: Prepar
     await prepared.lab.carry_out(confirmed)
 
 
+async def test_the_connections_a_plan_ends_are_those_of_others(prepared: Prepared) -> None:
+    """Capture and backups come under the account that the restore comes under."""
+
+    async def told() -> int:
+        facts = await MariaDBRestoreEngine().survey(address_of(prepared.lab.server), SERVICE_LOGIN)
+        return facts.connections
+
+    server = prepared.lab.server
+    login = {"user": SERVICE_LOGIN.user, "password": SERVICE_LOGIN.password}
+    before = await told()
+    own = pymysql.connect(host=server.host, port=server.port, ssl_disabled=True, **login)
+    assert await told() == before
+    other = client(server)
+    assert await told() == before + 1
+    own.close()
+    other.close()
+
+
 async def test_what_was_set_aside_expires_and_then_cannot_be_undone(prepared: Prepared) -> None:
     lab = prepared.lab
     ending = await lab.restore(prepared.backup)

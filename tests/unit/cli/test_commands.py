@@ -357,21 +357,39 @@ def test_a_blocked_restore_is_not_asked_about(capsys):
     assert execute(["restore", "plan", "-c", "shop", "--backup", BACKUP], tools) == 65
 
 
-def test_a_plan_that_was_looked_at_is_not_made_again():
+LOOKED_AT = ["restore", "run", "-c", "shop", "--backup", BACKUP, "--plan", "5f3c91", "--yes", "shop"]
+
+
+def test_a_plan_that_was_looked_at_is_shown_again_as_it_is_now(capsys):
+    """The hash does not cover what the cluster holds: a database made since is only seen by whoever looks again."""
+    gone = {"schema": "newer", "table": "t", "fate": "disappears", "rows_now": 3, "rows_then": None}
+    now = PLAN | {"tables": [gone]}
+    end = _end("tidewind.restore.completed.v1", COMPLETED)
+
+    def answer(command):
+        return Answered(reply=accepted(command, {"plan": now})) if command.data.get("dry_run") else end(command)
+
+    tools = _tools(answer, states=SHOP)
+    assert execute([*LOOKED_AT, "--reason", "oops"], tools) == 0
+    dry, real = tools.the_line.sent
+    assert (dry.data["dry_run"], dry.data["plan_hash"]) == (True, "5f3c91")
+    assert (real.data["plan_hash"], real.data["reason"]) == ("5f3c91", "oops")
+    assert "newer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--output", "json"], ["--idempotency-key", "cli-1111"]])
+def test_a_script_and_a_repeated_command_are_shown_no_plan_again(more):
     tools = _tools(_end("tidewind.restore.completed.v1", COMPLETED), states=SHOP)
-    line = ["restore", "run", "-c", "shop", "--backup", BACKUP, "--plan", "5f3c91", "--yes", "shop", "--reason", "oops"]
-    assert execute(line, tools) == 0
-    assert tools.the_line.sent[0].data["plan_hash"] == "5f3c91"
-    assert tools.the_line.sent[0].data["reason"] == "oops"
+    assert execute([*LOOKED_AT, *more], tools) == 0
+    assert [command.data.get("dry_run") for command in tools.the_line.sent] == [None]
 
 
 def test_an_unacknowledged_restore_shows_the_whole_line_to_repeat(capsys):
-    line = ["restore", "run", "-c", "shop", "--backup", BACKUP, "--plan", "5f3c91", "--yes", "shop"]
-    assert execute(line, _tools(silent=True)) == 75
-    repeat = (
-        f"tidewind restore run --cluster shop --backup {BACKUP} --plan 5f3c91 --yes shop --idempotency-key cli-1111"
-    )
-    assert repeat in capsys.readouterr().err
+    repeat = f"tidewind restore run --cluster shop --backup {BACKUP} --plan 5f3c91 --yes shop"
+    assert execute([*LOOKED_AT, "--idempotency-key", "mine"], _tools(silent=True)) == 75
+    assert f"{repeat} --idempotency-key mine\n" in capsys.readouterr().err
+    assert execute(LOOKED_AT, _tools(silent=True)) == 75
+    assert f"{repeat}\n" in capsys.readouterr().err, "the key of the look at the plan is not that of the restore"
 
 
 @pytest.mark.parametrize("returned", [True, False])
@@ -507,3 +525,9 @@ def test_every_command_of_the_contract_can_be_given():
     assert set(COMMANDS) == set(TERMINAL)
     sources = "".join(path.read_text() for path in Path(commands.__file__).parent.glob("*.py"))
     assert [name for name in COMMANDS if name not in INTERNAL and f'"{name}"' not in sources] == []
+
+
+def test_to_watch_a_mistyped_cluster_is_no_endless_silence(capsys):
+    assert execute(["watch", "-c", "shpo"], _tools(states=SHOP)) == 66
+    shown = capsys.readouterr().err
+    assert ("there is no cluster shpo" in shown, "near  shop" in shown) == (True, True)

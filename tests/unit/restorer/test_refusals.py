@@ -90,7 +90,7 @@ def lived(*restores):
 
 
 def undo(restore, timelines, **more):
-    values = {"undo_until": NOW + timedelta(days=1), "expired": False, "now": NOW}
+    values = {"undos": {}, "undo_until": NOW + timedelta(days=1), "expired": False, "now": NOW}
     return refusals.undo_refusal(restore, timelines, **(values | more))
 
 
@@ -111,6 +111,19 @@ def test_an_older_restore_is_told_which_undo_comes_first():
     assert name_of(problem) == "undo-unavailable"
     assert problem.next_step == f"tidewind restore undo {later}"
     assert undo(later, lived(RESTORE, later)) is None
+
+
+def test_a_restore_that_was_undone_is_not_undone_by_undoing_its_undo():
+    other, third = "rst_ABCDEFGHJK", "rst_MNPQRSTVWX"
+    done = undo(RESTORE, lived(RESTORE, other), undos={other: RESTORE})
+    assert name_of(done) == "undo-unavailable"
+    assert done.detail == f"Restore {RESTORE} was undone already at 2026-10-26 12:00:00 UTC by {other}"
+    assert done.next_step == "There is nothing to do"
+    later = undo(RESTORE, lived(RESTORE, other, third), undos={other: RESTORE})
+    assert later.detail == done.detail, "also when another restore followed"
+    again = undo(RESTORE, lived(RESTORE, other, third), undos={other: RESTORE, third: other})
+    assert again.next_step == f"tidewind restore undo {third}", "the undo was undone"
+    assert undo(other, lived(RESTORE, other), undos={other: RESTORE}) is None, "an undo can be undone"
 
 
 def test_clusters():

@@ -54,7 +54,7 @@ async def test_everybody_who_asks_the_store_gets_the_same_answer(tmp_path):
     survey = Survey(store, ManualClock(), max_age_s=1)
     await survey.refresh()
     assert await survey.newest_timeline("shop") == second
-    refused = undo_refusal(RESTORE, lived, undo_until=None, expired=False, now=NOW)
+    refused = undo_refusal(RESTORE, lived, undos={}, undo_until=None, expired=False, now=NOW)
     assert refused is not None
     assert "followed by" in refused.detail
 

@@ -20,7 +20,8 @@ def doctor(
 ) -> None:
     """What is missing or wrong, each with the line that mends it.
 
-    Looks at settings, Kafka, store, key and databases. Takes a service's settings and changes nothing.
+    Looks at settings, Kafka, store, key, databases, and at the last backup of each cluster. Takes a service's settings
+    and changes nothing.
     Exit code 1 if there is an error; warnings do not fail.
     """
 

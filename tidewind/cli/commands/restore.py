@@ -1,5 +1,6 @@
 """`tidewind restore`: plan, run, undo, cancel, status, list."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -101,14 +102,24 @@ def run_(
     to_position: PositionOption = None,
     before: BeforeOption = None,
     timeline: TimelineOption = None,
-    plan: Annotated[str | None, typer.Option(help="The hash of the plan you looked at.", metavar="HASH")] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            help="The hash of the plan you looked at. Refused if it now leads to another point; it does not cover what"
+            " the cluster holds at present, which is shown again.",
+            metavar="HASH",
+        ),
+    ] = None,
     reason: ReasonOption = None,
     yes: YesOption = None,
     idempotency_key: KeyOption = None,
     wait: WaitOption = True,
     output: OutputOption = Output.table,
 ) -> None:
-    """Restore. Closes the cluster; shows its plan first unless you name the one you looked at."""
+    """Restore. Closes the cluster; shows its plan first, as it is now.
+
+    With --plan and -o json, or with --plan and the key of a command that was sent before, it is not shown again.
+    """
 
     async def work(session: Session) -> int:
         target = _target(
@@ -118,9 +129,13 @@ def run_(
             timeline,
         )
         chosen = plan
-        if chosen is None:
-            found = await _planned(session, _order(session, REQUEST, target | {"dry_run": True}, None), cluster)
-            chosen = hash_of(found)
+        # Nobody reads it in JSON; and a command that is repeated under its key may be running already: a plan made
+        # now would be one of a closed cluster.
+        if chosen is None or not (session.screen.as_json or idempotency_key):
+            looked_at = {} if chosen is None else {"plan_hash": chosen}
+            dry = _order(session, REQUEST, target | looked_at | {"dry_run": True}, None)
+            found = await _planned(session, dry, cluster, again=_run_line(target, chosen, cluster))
+            chosen = chosen or hash_of(found)
             if not session.screen.as_json:
                 zone = (await session.statuses()).zone(cluster)
                 session.screen.err.print(plan_view(found, zone, None))
@@ -128,7 +143,7 @@ def run_(
                 raise Stop(KINDS["restore-blocked"].exit_code)
         order = _order(session, REQUEST, target | {"plan_hash": chosen, "reason": reason}, idempotency_key)
         session.confirm(cluster, f"This closes {cluster} and undoes what was written since.", yes)
-        again = f"tidewind restore run {_words_of(target)} --plan {chosen} --yes {cluster}"
+        again = _run_line(target, chosen, cluster)
         return await _restore(session, order, f"restore {cluster}", again, wait=wait)
 
     run(context, output, work)
@@ -291,13 +306,21 @@ def _words_of(target: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
+def _run_line(target: dict[str, Any], plan: str | None, cluster: str) -> str:
+    words = _words_of(target) + ("" if plan is None else f" --plan {plan}")
+    return f"tidewind restore run {words} --yes {cluster}"
+
+
 def _order(session: Session, command: str, body: dict[str, Any], key: str | None) -> Order:
     return compose(command, body, key=key, sender=sender(), now=session.now(), message_id=session.tools.message_id())
 
 
-async def _planned(session: Session, order: Order, cluster: str) -> dict[str, Any]:
-    """The plan of a dry run. Raises Stop if it is refused."""
+async def _planned(session: Session, order: Order, cluster: str, *, again: str | None = None) -> dict[str, Any]:
+    """The plan of a dry run. Raises Stop if it is refused. `again`: the line to repeat if nobody answers, where the key
+    of the dry run is not that of the command."""
     words = Words(deed=f"plan a restore of {cluster}", returns=lambda _: f"tidewind restore plan --cluster {cluster}")
+    if again is not None:
+        words = replace(words, again=lambda _: again)
     given = await give(session.line(), session.screen, order, words, wait=False)
     found = given.accepted.answer.get("plan") or given.accepted.answer
     return dict(found)

@@ -28,6 +28,9 @@ def watch(
 
     async def work(session: Session) -> int:
         begin = instant(since, field="since", now=session.now()) if since is not None else None
+        if cluster is not None:
+            # Of a name that is mistyped nothing would ever come.
+            session.known_cluster(await session.statuses(), cluster)
         line = session.line()
         async with line.feed([EVENTS], since=begin) as feed:
             if not session.screen.as_json:

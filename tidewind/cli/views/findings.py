@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from tidewind.cli.backup_checks import BACKUPS
 from tidewind.cli.endings import FAILED, OK
 from tidewind.cli.formats import printable
 from tidewind.cli.ports import Check
@@ -44,6 +45,8 @@ def verdict(found: Sequence[Check]) -> Text:
     unrestorable = any(one.level != "ok" and one.group.split()[-1] == RESTORES for one in found)
     if unrestorable and not any(one.level == "error" and one.group.split()[-1] != RESTORES for one in found):
         return Text(f" {counts}. Backups work; restores are refused until the account for them has its rights.", "red")
+    if any(one.level == "warn" and one.group.split()[-1] == BACKUPS for one in found) and not errors:
+        return Text(f" {counts}. Where there is no backup nothing can be restored.", style="yellow")
     if not errors:
         return Text(f" {counts}. Backups and restores work.", style="yellow")
     gone = "the error is" if errors == 1 else "the errors are"

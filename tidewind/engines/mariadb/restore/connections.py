@@ -10,7 +10,7 @@ from tidewind.ports.engine import DatabaseError
 _PAUSE_S = 0.01
 _UNKNOWN_CONNECTION = 1094
 END_DEADLINE_S = 120.0
-_SERVERS_OWN = (
+SERVERS_OWN = (
     "USER NOT IN ('system user', 'event_scheduler') AND COMMAND NOT IN ('Daemon', 'Binlog Dump', 'Binlog Dump GTID')"
 )
 
@@ -31,7 +31,7 @@ async def end_connections(link: Link, which: str, *, spared: tuple[int, ...]) ->
     ids = ", ".join(str(one) for one in spared)
     while looks < 2:
         found = await link.rows(
-            f"SELECT ID FROM information_schema.PROCESSLIST WHERE ({which}) AND {_SERVERS_OWN} AND ID NOT IN ({ids})"
+            f"SELECT ID FROM information_schema.PROCESSLIST WHERE ({which}) AND {SERVERS_OWN} AND ID NOT IN ({ids})"
         )
         left = [int(row[0]) for row in found]
         looks = 0 if left else looks + 1

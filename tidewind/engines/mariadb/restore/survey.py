@@ -7,6 +7,7 @@ from typing import Any
 from tidewind.engines.mariadb.quoting import account_name, text_literal
 from tidewind.engines.mariadb.restore import accounts_of, closing, names
 from tidewind.engines.mariadb.restore.closing import Rights
+from tidewind.engines.mariadb.restore.connections import SERVERS_OWN
 from tidewind.engines.mariadb.restore.gate import prepared
 from tidewind.engines.mariadb.restore.link import Link
 from tidewind.engines.mariadb.restore.reading import not_users
@@ -43,7 +44,18 @@ async def look(link: Link) -> TargetState:
         data_bytes=sum(int(entry["bytes"]) for entry in tables.values()),
         free_bytes=await _free_bytes(link),
         prepared_xa=tuple(await prepared(link)),
-        connections=int(await link.value("SELECT COUNT(*) FROM information_schema.PROCESSLIST")) - 1,
+        connections=await _connections(link),
+    )
+
+
+async def _connections(link: Link) -> int:
+    """Those of others that a restore would end: not what Tidewind itself keeps open under the same account."""
+    return int(
+        await link.value(
+            "SELECT COUNT(*) FROM information_schema.PROCESSLIST"
+            " WHERE USER <> (SELECT own.USER FROM information_schema.PROCESSLIST own WHERE own.ID = CONNECTION_ID())"
+            f" AND {SERVERS_OWN}"
+        )
     )
 
 
