@@ -462,3 +462,31 @@ def test_every_exit_code_is_documented():
 def test_the_errors_page_is_up_to_date():
     page = Path(__file__).parents[3] / "docs" / "errors.md"
     assert page.read_text() == errors_document(), "run: python -m tidewind.cli.reference docs/errors.md"
+
+
+def test_a_restore_to_a_point_ends_with_the_point_and_claims_no_rows() -> None:
+    """A replay changes what was loaded and counted; that it "held 0 rows" made a good restore look like a bad one."""
+    data = {
+        "cluster_id": "shop",
+        "restore_id": "rst_A",
+        "timeline": "tl_A",
+        "mode": "point_in_time",
+        "tables": 2,
+        "rows": 0,
+        "point": {
+            "target_time": "2026-11-27T13:51:04Z",
+            "last_kept": "0-1-7",
+            "last_kept_at": "2026-11-27T13:51:03.5Z",
+        },
+    }
+    told = drawn(completed_view(data, "Europe/Berlin"))
+    assert "back to 2026-11-27 14:51:04" in told
+    assert "the last transaction is 0-1-7" in told
+    assert "2 tables, each can be read" in told
+    assert "rows" not in told
+    assert "None" not in told
+    by_position = drawn(completed_view(data | {"point": {"last_kept": "0-1-7"}}, "UTC"))
+    assert "back to transaction 0-1-7" in by_position
+    assert "back to the base" in drawn(
+        completed_view(data | {"point": {"last_kept": None, "first_undone": "0-1-1"}}, "UTC")
+    )

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from schemas.envelope import Message
 from tidewind.cli.formats import counted, duration, moment, number, parse_moment, printable, size
+from tidewind.cli.views.ending import content
 from tidewind.cli.views.layout import BAD, BUSY, GOOD, QUIET, WARNING
 
 Data = Mapping[str, Any]
@@ -32,17 +33,15 @@ def _completed_backup(data: Data) -> str:
 
 
 def _completed_restore(data: Data) -> str:
-    tables = counted(data.get("tables"), "table")
     if data.get("mode") == "undo":
-        what, content = "undone to before", f"{tables} moved back"
+        what = "undone to before"
     elif point := data.get("point") or {}:
         what = f"restored to {point.get('last_kept') or 'the base'}, before {point.get('first_undone') or 'the end'},"
-        content = f"{number(data.get('rows'))} rows of {tables}"
     else:
-        what, content = f"restored from {data.get('backup_id')}", f"{number(data.get('rows'))} rows of {tables}"
+        what = f"restored from {data.get('backup_id')}"
     until = parse_moment(data.get("undo_until"))
     way = f"; undo until {moment(until, seconds=False)}" if until else ""
-    return f"{what} as {data.get('restore_id')}: {content}, closed {_seconds(data, 'closed_ms')}{way}"
+    return f"{what} as {data.get('restore_id')}: {content(data)}, closed {_seconds(data, 'closed_ms')}{way}"
 
 
 def _failed_restore(data: Data) -> str:

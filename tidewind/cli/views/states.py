@@ -198,7 +198,7 @@ def backup_view(one: State, zone: str, now: datetime) -> RenderableType:
 
 def _kind(one: State) -> str:
     cause = str(one.get("cause"))
-    words = {"slot": f"daily {one.get('slot_date') or ''}".strip(), "base": "after a restore", "manual": "by hand"}
+    words = {"slot": f"daily {one.get('slot_date') or ''}".strip(), "base": "new base", "manual": "by hand"}
     return words.get(cause, cause)
 
 
