@@ -173,7 +173,7 @@ async def test_a_cancel_after_the_verdict_is_too_late(prepared: Prepared) -> Non
 async def test_the_time_limit_takes_the_way_back(prepared: Prepared) -> None:
     lab = prepared.lab
     tools = lab.tools
-    brief = replace(tools, settings=tools.settings.model_copy(update={"restore_time_limit_h": 0.5 / 3600}))
+    brief = replace(tools, settings=tools.settings.model_copy(update={"restore_time_limit_h": 0.05 / 3600}))
     kind = type(lab.kinds[REQUEST])(brief)  # type: ignore[call-arg]
     job = await prepared.request()
     work = await lab.claim(job)
